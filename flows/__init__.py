@@ -1,0 +1,1 @@
+"""The order of things: flows, their parameters and the command line."""

@@ -1,0 +1,408 @@
+"""The command line: ``bloomery``.
+
+In: what a user types. Out: runs, plans, tables. A user's mistake is one clear line and exit code 2.
+Prefect and torch take seconds to import and are imported only where they are used.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows import prefect_env
+
+if TYPE_CHECKING:
+    from flows.params import Params
+    from tasks.common.stage import Machine
+    from tasks.common.store import Store
+
+FLOWS = ("pipeline", "curate", "train", "evaluate")
+DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
+EXIT_USER_ERROR = 2
+
+
+class UserErrors(click.Group):
+    """Turns a ValueError or a missing file, which a user can mend, into one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, FileNotFoundError) as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(EXIT_USER_ERROR)
+
+
+@click.group(cls=UserErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bloomery")
+def main() -> None:
+    """From raw web pages to an aligned language model, every result cached and traceable.
+
+    \b
+    bloomery plan pipeline              what is cached and what would run
+    bloomery run pipeline               pages → model → report, no server needed
+    bloomery up                         Prefect's UI, workers and schedules
+    bloomery lineage model/demo         what a model was made from
+    """
+
+
+def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose a parameter tree."""
+    options = [
+        click.option("--preset", help="demo, small or base.  [default: demo]"),
+        click.option(
+            "--params",
+            "params_file",
+            type=click.Path(path_type=Path),
+            help="A YAML or JSON file of parameters; `bloomery params` prints one to start from.",
+        ),
+        click.option(
+            "--set",
+            "changes",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Change one parameter, e.g. --set train.steps=200; may be repeated.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where and how to work; none of them changes a result."""
+    options = [
+        click.option("--store", help="Folder or s3://… URL of artifacts.  [default: ./store]"),
+        click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all cores]"),
+        click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+store_option = click.option("--store", help="Folder or s3://… URL.  [default: ./store]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+flow_argument = click.argument("flow", type=click.Choice(FLOWS))
+
+
+@main.command()
+@flow_argument
+@params_options
+@machine_options
+def run(
+    flow: str,
+    preset: str | None,
+    params_file: Path | None,
+    changes: Sequence[str],
+    store: str | None,
+    workers: int | None,
+    device: str | None,
+) -> None:
+    """Run a flow here and now; recorded by a running `bloomery up`, and fine without one.
+
+    What an earlier run made of the same values is found in the store and not made again. A run
+    that was killed goes on where it was when the same command is given again.
+    """
+    params = _params(preset, params_file, changes)
+    machine = _machine(store, workers, device)
+    _check_before_running(flow, params, machine)
+    prefect_env.configure()
+    _log_to_console()
+    click.echo(run_flow(flow, params, machine))
+
+
+def run_flow(flow: str, params: "Params", machine: "Machine") -> str:
+    """Call a flow by its name; returns what it says it made."""
+    import importlib
+
+    made: str = getattr(importlib.import_module(f"flows.{flow}"), flow)(params, machine)
+    return made
+
+
+@main.command()
+@flow_argument
+@params_options
+@store_option
+@json_option
+def plan(
+    flow: str,
+    preset: str | None,
+    params_file: Path | None,
+    changes: Sequence[str],
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Print, stage by stage, what is cached and what would run and why; run nothing."""
+    params, machine = _params(preset, params_file, changes), _machine(store)
+    prefect_env.configure()
+    from flows.planning import plan_flow
+
+    stages = plan_flow(flow, params, machine)
+    if as_json:
+        rows = [
+            {"stage": s.label, "artifact": str(s.ref), "cached": s.cached, "why": s.why}
+            for s in stages
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    _table(
+        ("stage", "artifact", "", "why"),
+        ((s.label, str(s.ref), "cached" if s.cached else "run", s.why) for s in stages),
+    )
+    num_cached = sum(s.cached for s in stages)
+    click.echo(f"{num_cached} cached, {len(stages) - num_cached} to run")
+
+
+@main.command()
+@params_options
+def params(preset: str | None, params_file: Path | None, changes: Sequence[str]) -> None:
+    """Print a parameter tree as YAML, to edit and give back with --params."""
+    import yaml
+
+    tree = _params(preset, params_file, changes).model_dump(mode="json")
+    click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@main.command("ls")
+@click.argument("stage", required=False)
+@store_option
+@json_option
+def list_artifacts(stage: str | None, store: str | None, as_json: bool) -> None:
+    """List the artifacts of the store, or of one stage, oldest first."""
+    found = _store(store)
+    names = {str(ref): name for name, ref in found.names().items()}
+    manifests = sorted(found.manifests(stage), key=lambda m: m.provenance.started_at)
+    if as_json:
+        click.echo(json.dumps([_brief(m, names) for m in manifests], indent=1))
+        return
+    rows = []
+    for manifest in manifests:
+        rows.append(
+            (
+                str(manifest.ref),
+                manifest.label or names.get(str(manifest.ref), ""),
+                f"{manifest.funnel.num_kept:,} docs" if manifest.funnel else "",
+                _size(manifest.total_bytes),
+                f"{manifest.provenance.wall_seconds:.1f} s",
+                manifest.provenance.started_at,
+            )
+        )
+    _table(("artifact", "name", "kept", "size", "time", "made at"), rows)
+
+
+@main.command()
+@click.argument("artifact")
+@click.option("--verify", is_flag=True, help="Read every file and compare its checksum.")
+@store_option
+@json_option
+def show(artifact: str, verify: bool, store: str | None, as_json: bool) -> None:
+    """Show one artifact: its configuration, inputs, funnel, files and cost.
+
+    ARTIFACT is stage/fingerprint, a unique beginning of it, or a name such as model/demo.
+    """
+    found = _store(store)
+    ref = found.resolve(artifact)
+    manifest = found.manifest(ref)
+    if as_json:
+        click.echo(manifest.model_dump_json(indent=1))
+    else:
+        from tasks.common.report_markdown import stage_markdown
+
+        click.echo(stage_markdown(manifest, was_cached=False))
+        click.echo(f"\nAt {found.path(ref)}\n\nConfiguration:")
+        click.echo(json.dumps(manifest.identity.config, indent=1, ensure_ascii=False))
+        _table(("file", "size", "rows"), ((f.name, _size(f.bytes), f.rows) for f in manifest.files))
+    if verify:
+        problems = found.verify(ref)
+        if problems:
+            raise ValueError(f"{ref} is damaged: {'; '.join(problems)}")
+        click.echo("verified: every file is as it was sealed", err=True)
+
+
+@main.command()
+@click.argument("artifact")
+@click.option("--down", is_flag=True, help="What was made from it, instead of what made it.")
+@store_option
+@json_option
+def lineage(artifact: str, down: bool, store: str | None, as_json: bool) -> None:
+    """Print what an artifact was made from, or with --down what was made from it."""
+    from tasks.common.lineage import walk
+
+    found = _store(store)
+    nodes = list(walk(found, found.resolve(artifact), down=down))
+    if as_json:
+        click.echo(json.dumps([node.model_dump() for node in nodes], indent=1))
+        return
+    for node in nodes:
+        click.echo(f"{'  ' * node.depth}{node.artifact} {node.label}{'  …' * node.seen_before}")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(DATA_STAGES))
+@click.option(
+    "--input", "inputs", multiple=True, required=True, metavar="PATH", help="WARC, JSONL, Parquet …"
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
+def stage(
+    name: str, inputs: Sequence[str], output: Path, changes: Sequence[str], workers: int | None
+) -> None:
+    """Run one data stage on plain files and leave an ordinary artifact folder.
+
+    \b
+    bloomery stage extract --input pages.warc.gz --output texts
+    bloomery stage filter --input texts/*.parquet --output kept --set min_words=30
+    """
+    from flows.single import run_stage
+
+    _log_to_console()
+    manifest = run_stage(name, inputs, output, changes, _machine(None, workers))
+    if manifest.funnel:
+        from tasks.common.report_markdown import funnel_rows
+
+        click.echo("\n".join(funnel_rows(manifest.funnel)))
+    click.echo(f"{output}: {len(manifest.files)} files, {_size(manifest.total_bytes)}")
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option("--prompt", required=True, help="What the model continues, or is asked.")
+@click.option("--chat/--no-chat", default=None, help="Ask, or continue.  [default: by the model]")
+@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0))
+@click.option("--seed", default=0, show_default=True)
+@store_option
+def generate(
+    checkpoint: str,
+    prompt: str,
+    chat: bool | None,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    store: str | None,
+) -> None:
+    """Let a model speak. CHECKPOINT is an artifact, a name such as model/demo, or a folder."""
+    folder = Path(checkpoint)
+    if not (folder / "model.safetensors").exists():
+        found = _store(store)
+        ref = found.resolve(checkpoint)
+        folder = found.open(ref).folder()
+        chat = ref.stage != "pretrain" if chat is None else chat
+    command = [sys.executable, "-m", "model.generate", str(folder), "--prompt", prompt]
+    command += ["--max-new-tokens", str(max_new_tokens), "--temperature", str(temperature)]
+    command += ["--seed", str(seed), *(["--chat"] if chat else [])]
+    sys.exit(subprocess.run(command, cwd=Path(__file__).parent.parent).returncode)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=4200, show_default=True)
+@click.option("--workers/--no-workers", default=True, help="Start workers for pools cpu and gpu.")
+def up(host: str, port: int, workers: bool) -> None:
+    """Start Prefect's server with its UI, register the deployments, start the workers."""
+    prefect_env.configure()
+    from flows import services
+
+    services.up(host=host, port=port, workers=workers)
+
+
+@main.command()
+def down() -> None:
+    """Stop what `bloomery up` started here; running trainers save a checkpoint first."""
+    prefect_env.configure()
+    from flows import services
+
+    services.down()
+
+
+@main.command()
+def status() -> None:
+    """Say what `bloomery up` has running here."""
+    prefect_env.configure()
+    from flows import services
+
+    services.status()
+
+
+def _params(preset: str | None, params_file: Path | None, changes: Sequence[str]) -> "Params":
+    from flows.params import Params, parse_model, with_changes
+    from flows.presets import PRESETS
+
+    if preset and params_file:
+        raise ValueError("give --preset or --params, not both")
+    if preset and preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; known: {', '.join(PRESETS)}")
+    if params_file:
+        import yaml
+
+        try:
+            values = yaml.safe_load(params_file.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{params_file} is not YAML: {error}") from error
+        values = parse_model(Params, values).model_dump(mode="json")
+    else:
+        values = PRESETS[preset or "demo"].model_dump(mode="json")
+    tree: Params = parse_model(Params, with_changes(values, changes))
+    return tree
+
+
+def _machine(
+    store: str | None = None, workers: int | None = None, device: str | None = None
+) -> "Machine":
+    from tasks.common.stage import Machine
+
+    given: Mapping[str, Any] = {"store": store, "num_workers": workers, "device": device}
+    return Machine(**{name: value for name, value in given.items() if value is not None})
+
+
+def _store(url: str | None) -> "Store":
+    from tasks.common.store import Store
+
+    return Store(_machine(url).store)
+
+
+def _check_before_running(flow: str, params: "Params", machine: "Machine") -> None:
+    """Plan once: a missing path or file is found before anything is started."""
+    prefect_env.configure()
+    from flows.planning import plan_flow
+
+    plan_flow(flow, params, machine)
+
+
+def _log_to_console() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s  %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("bloomery")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _brief(manifest: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "artifact": str(manifest.ref),
+        "label": manifest.label,
+        "name": names.get(str(manifest.ref)),
+        "bytes": manifest.total_bytes,
+        "kept": manifest.funnel.num_kept if manifest.funnel else None,
+        "wall_seconds": manifest.provenance.wall_seconds,
+        "started_at": manifest.provenance.started_at,
+    }
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    cells = [tuple("" if cell is None else str(cell) for cell in row) for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

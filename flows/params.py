@@ -1,0 +1,98 @@
+"""The one tree of parameters: all that decides what a run makes.
+
+Presets fill it, ``--set`` and the UI's form change it, every flow takes it whole and reads its
+part. Where and how fast to work is ``Machine``'s and never comes here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.classify.config import ClassifyConfig
+from tasks.compare.config import CompareConfig
+from tasks.crawl.config import SourceConfig
+from tasks.dedup.config import DedupConfig
+from tasks.dpo.config import DpoConfig
+from tasks.evaluate.config import EvaluateConfig
+from tasks.extract.config import ExtractRules
+from tasks.filter.config import FilterConfig
+from tasks.instruct.config import InstructConfig
+from tasks.mix.config import MixConfig
+from tasks.pretrain.config import PretrainConfig
+from tasks.report.config import ReportConfig
+from tasks.sft.config import SftConfig
+from tasks.tokenizer.config import TokenizerConfig
+from tasks.tokens.config import TokensConfig
+
+
+class Params(BaseModel):
+    """From sources to scores, in the order of the road."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Parameters")
+
+    name: str = Field(
+        title="Name",
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="What this run and its results are called; changes no result",
+    )
+    sources: list[SourceConfig] = Field(min_length=1, title="Sources of pages and files")
+    extract: ExtractRules = ExtractRules()
+    filter: FilterConfig = FilterConfig()
+    dedup: DedupConfig = DedupConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+    mix: MixConfig = MixConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokens: TokensConfig = TokensConfig()
+    train: PretrainConfig = PretrainConfig()
+    instruct: InstructConfig = InstructConfig()
+    sft: SftConfig = SftConfig()
+    dpo: DpoConfig = DpoConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    compare: CompareConfig = CompareConfig()
+    report: ReportConfig = ReportConfig()
+
+
+def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of a parameter tree with ``path.to.field=value`` changes made; values are YAML.
+
+    Raises:
+        ValueError: no ``=``, or a path that is not in the tree.
+    """
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set {change}: write --set path.to.field=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {change}: {text!r} is not a value: {error}") from error
+        values = _changed(values, path.strip().split("."), value, path)
+    return values
+
+
+def parse_model(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
+    """Validate ``values``; a ValueError names each wrong field in one line."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        wrong = []
+        for problem in error.errors():
+            where = ".".join(map(str, problem["loc"])) or model.__name__
+            wrong.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+        raise ValueError("; ".join(wrong)) from None
+
+
+def _changed(node: Any, keys: list[str], value: Any, path: str) -> Any:
+    key, rest = keys[0], keys[1:]
+    if isinstance(node, list):
+        if not key.isdigit() or int(key) >= len(node):
+            raise ValueError(f"--set {path}: {key!r} is not one of 0 … {len(node) - 1}")
+        index = int(key)
+        new = _changed(node[index], rest, value, path) if rest else value
+        return [*node[:index], new, *node[index + 1 :]]
+    if not isinstance(node, dict) or key not in node:
+        known = ", ".join(node) if isinstance(node, dict) else "nothing"
+        raise ValueError(f"--set {path}: there is no {key!r}; known here: {known}")
+    return node | {key: _changed(node[key], rest, value, path) if rest else value}

@@ -1,0 +1,156 @@
+"""The road from pages to an aligned model, written once.
+
+Each function names the stages in their order and hands every stage the addresses of its inputs. It
+does not know whether it is being run or only planned: ``run`` is given, and either makes an
+artifact or merely names it. So what ``plan`` prints is what a run does.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+from flows.params import Params
+from tasks.classify.task import classify
+from tasks.common.manifest import ArtifactRef
+from tasks.common.stage_task import StageTask
+from tasks.compare.task import compare
+from tasks.crawl.task import crawl
+from tasks.dedup.task import dedup
+from tasks.dpo.task import dpo
+from tasks.evaluate.task import evaluate
+from tasks.crawl.config import SourceConfig
+from tasks.extract.config import ExtractConfig
+from tasks.extract.task import extract
+from tasks.filter.task import filter
+from tasks.instruct.task import instruct
+from tasks.mix.task import mix
+from tasks.pretrain.task import pretrain
+from tasks.report.task import report
+from tasks.sft.task import sft
+from tasks.tokenizer.task import tokenizer
+from tasks.tokens.task import tokens
+
+
+class Run(Protocol):
+    """Makes a stage's artifact, finds it, or only names it; returns its address."""
+
+    def __call__(
+        self,
+        task: StageTask,
+        config: BaseModel,
+        inputs: Mapping[str, Sequence[ArtifactRef]],
+        label: str = "",
+    ) -> ArtifactRef: ...
+
+
+class Corpus(NamedTuple):
+    """What curation leaves: the mixture to train on, and the documents it was drawn from."""
+
+    mixture: ArtifactRef
+    documents: ArtifactRef
+    history: tuple[ArtifactRef, ...]
+
+
+class Models(NamedTuple):
+    """What training leaves, in the order in which the models are made from one another."""
+
+    tokens: ArtifactRef
+    instructions: ArtifactRef
+    base: ArtifactRef
+    sft: ArtifactRef
+    aligned: ArtifactRef
+
+
+class Scores(NamedTuple):
+    """What evaluation leaves: one measurement a model, and the comparison of the last two."""
+
+    base: ArtifactRef
+    sft: ArtifactRef
+    aligned: ArtifactRef
+    comparison: ArtifactRef
+
+
+def curate(params: Params, run: Run) -> Corpus:
+    """Pages to a mixture: crawl → extract → filter, source by source; dedup → classify → mix."""
+    history: list[ArtifactRef] = []
+    kept: list[ArtifactRef] = []
+    for source in params.sources:
+        pages = run(crawl, source, {}, source.name)
+        documents = run(extract, _extraction(params, source), {"pages": [pages]}, source.name)
+        kept.append(run(filter, params.filter, {"documents": [documents]}, source.name))
+        history += [pages, documents, kept[-1]]
+    unique = run(dedup, params.dedup, {"documents": kept})
+    classified = run(classify, params.classify, {"documents": [unique]})
+    mixture = run(mix, params.mix, {"documents": [classified]})
+    return Corpus(mixture, classified, (*history, unique))
+
+
+def train(params: Params, corpus: Corpus, run: Run) -> Models:
+    """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → dpo."""
+    vocabulary = run(tokenizer, params.tokenizer, {"documents": [corpus.mixture]})
+    shards = run(
+        tokens, params.tokens, {"documents": [corpus.mixture], "tokenizer": [vocabulary]}
+    )
+    instructions = run(instruct, params.instruct, {"documents": [corpus.documents]})
+    base = run(pretrain, params.train, {"tokens": [shards]})
+    tuned = run(sft, params.sft, {"checkpoint": [base], "instructions": [instructions]})
+    aligned = run(dpo, params.dpo, {"checkpoint": [tuned], "instructions": [instructions]})
+    return Models(shards, instructions, base, tuned, aligned)
+
+
+def measure(params: Params, models: Models, run: Run) -> Scores:
+    """Measure each model, and compare the aligned one with the one it was made from."""
+    base, tuned, aligned = (
+        run(
+            evaluate,
+            params.evaluate,
+            {
+                "checkpoint": [checkpoint],
+                "tokens": [models.tokens],
+                "instructions": [models.instructions],
+            },
+            name,
+        )
+        for name, checkpoint in (
+            ("base", models.base),
+            ("sft", models.sft),
+            ("aligned", models.aligned),
+        )
+    )
+    comparison = run(compare, params.compare, {"candidate": [aligned], "baseline": [tuned]})
+    return Scores(base, tuned, aligned, comparison)
+
+
+def conclude(
+    params: Params, corpus: Corpus, models: Models, scores: Scores, run: Run
+) -> ArtifactRef:
+    """Draw the report of everything that was made."""
+    return run(
+        report,
+        params.report,
+        {
+            "data": [*corpus.history, corpus.documents, corpus.mixture],
+            "training": [*models],
+            "scores": [scores.base, scores.sft, scores.aligned],
+            "comparison": [scores.comparison],
+        },
+    )
+
+
+def pipeline(params: Params, run: Run) -> ArtifactRef:
+    """All of it, from pages to the report."""
+    corpus = curate(params, run)
+    models = train(params, corpus, run)
+    scores = measure(params, models, run)
+    return conclude(params, corpus, models, scores, run)
+
+
+def _extraction(params: Params, source: SourceConfig) -> ExtractConfig:
+    return ExtractConfig(
+        source=source.name,
+        kind=source.kind,
+        domain=source.domain,
+        licence=source.licence,
+        **params.extract.model_dump(),
+    )

@@ -1,0 +1,67 @@
+"""One data stage alone, on plain files: what the stage needs is brought in, the rest is left out."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.params import parse_model, with_changes
+from tasks.classify.stage import STAGE as CLASSIFY
+from tasks.common.manifest import ArtifactRef, Manifest
+from tasks.common.stage import Machine, Stage, materialise
+from tasks.common.store import Store
+from tasks.crawl.stage import STAGE as CRAWL
+from tasks.dedup.stage import STAGE as DEDUP
+from tasks.extract.stage import STAGE as EXTRACT
+from tasks.filter.stage import STAGE as FILTER
+from tasks.ingest.stage import STAGE as INGEST
+from tasks.mix.stage import STAGE as MIX
+
+STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, CLASSIFY, MIX)}
+ARCHIVES = (".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz", ".wet.gz")
+
+
+def run_stage(
+    name: str, inputs: Sequence[str], output: Path, changes: Sequence[str], machine: Machine
+) -> Manifest:
+    """Run a data stage on files and leave its artifact as the folder ``output``.
+
+    Raises:
+        ValueError: ``output`` is there already, or a file or setting is wrong.
+    """
+    if output.exists():
+        raise ValueError(f"{output} is there already; name a new folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage = STAGES[name]
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".bloomery-") as folder:
+        machine = machine.model_copy(update={"store": folder})
+        config = _config(stage, inputs, changes)
+        refs = {} if name == "crawl" else {stage.inputs[0]: [_bring_in(stage, inputs, machine)]}
+        manifest, _ = materialise(stage, config, refs, machine, label="alone")
+        shutil.move(Store(folder).path(manifest.ref), output)
+    return manifest
+
+
+def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
+    values: dict[str, Any] = {}
+    if stage.name == "crawl":
+        values = {"name": "files", "type": _source_type(inputs), "paths": list(inputs)}
+    elif stage.name == "extract":
+        values = {"source": "files"}
+    whole = parse_model(stage.config, values).model_dump(mode="json")
+    return parse_model(stage.config, with_changes(whole, changes))
+
+
+def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> ArtifactRef:
+    if stage.inputs == ("pages",):
+        bring = CRAWL
+        values = {"name": "files", "type": _source_type(inputs), "paths": list(inputs)}
+    else:
+        bring, values = INGEST, {"paths": list(inputs)}
+    manifest, _ = materialise(bring, parse_model(bring.config, values), {}, machine)
+    return manifest.ref
+
+
+def _source_type(inputs: Sequence[str]) -> str:
+    return "warc" if all(name.endswith(ARCHIVES) for name in inputs) else "files"

@@ -1,0 +1,242 @@
+"""Checkpoints to resume from, and exported models to use.
+
+In: a model, an optimizer, a few counters. Out: folders that are either whole or not there.
+
+``out_dir/checkpoints/step-00000123/``   everything that resuming needs; the last two are kept
+``out_dir/final/``                       ``model.safetensors``, ``config.json``, ``tokenizer.json``
+
+No pickle anywhere: opening somebody's checkpoint runs no code of theirs.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from model.chat import load_tokenizer
+from model.config import ModelConfig
+from model.decoder import Decoder
+
+KEEP = 2
+_CHECKSUMS = "checksums.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What ``load_checkpoint`` has put back, besides the model and the optimizer."""
+
+    step: int
+    state: dict[str, Any]
+    """The trainer's counters and the loader's state, as they were given."""
+
+
+def save_checkpoint(
+    folder: str | Path,
+    step: int,
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> Path:
+    """Write ``folder/step-…`` whole or not at all, then drop all but the newest two."""
+    final = Path(folder) / f"step-{step:08d}"
+    partial = final.with_name(f".{final.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_model(partial, model)
+    save_file(_optimizer_tensors(optimizer) | _rng_tensors(), partial / "trainer.safetensors")
+    _write_json(partial / "trainer.json", {"step": step, "rng": _host_rng(), **state})
+    _write_json(partial / _CHECKSUMS, _checksums(partial))
+    _sync_folder(partial)
+    shutil.rmtree(final, ignore_errors=True)  # the same step, saved by an earlier attempt
+    os.replace(partial, final)
+    _sync(final.parent)
+    for old in _step_folders(folder)[:-KEEP]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_checkpoint(
+    path: str | Path, model: Decoder, optimizer: torch.optim.Optimizer
+) -> Checkpoint:
+    """Fill the model and the optimizer, set the random generators, give back the rest."""
+    path = Path(path)
+    problem = find_damage(path)
+    if problem:
+        good = latest_checkpoint(path.parent)
+        remedy = (
+            f"the newest good checkpoint is {good}" if good else "there is no good one beside it"
+        )
+        raise ValueError(f"checkpoint {path} is damaged ({problem}); {remedy}")
+    read_weights(path, model)
+    tensors = load_file(path / "trainer.safetensors")
+    state = json.loads((path / "trainer.json").read_text())
+    _restore_optimizer(optimizer, tensors)
+    _restore_rng(tensors, state.pop("rng"))
+    return Checkpoint(step=state.pop("step"), state=state)
+
+
+def latest_checkpoint(folder: str | Path) -> Path | None:
+    """The newest checkpoint that is whole, or None."""
+    whole = (path for path in reversed(_step_folders(folder)) if find_damage(path) is None)
+    return next(whole, None)
+
+
+def find_damage(path: str | Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None."""
+    try:
+        recorded = json.loads((Path(path) / _CHECKSUMS).read_text())
+    except (OSError, ValueError):
+        return f"{_CHECKSUMS} is missing or unreadable"
+    actual = _checksums(Path(path))
+    for name, digest in recorded.items():
+        if name not in actual:
+            return f"{name} is missing"
+        if actual[name] != digest:
+            return f"{name} does not match its checksum"
+    return None
+
+
+def export_model(folder: str | Path, model: Decoder, tokenizer_path: str | Path) -> Path:
+    """Write a model to use elsewhere, with its tokenizer beside it. Same weights, same bytes."""
+    final = Path(folder)
+    partial = final.with_name(f".{final.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_model(partial, model)
+    shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
+    _sync_folder(partial)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+    return final
+
+
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Decoder, Tokenizer]:
+    """An exported model, ready to run, and its tokenizer."""
+    folder = Path(folder)
+    model = Decoder(read_config(folder))
+    read_weights(folder, model)
+    return model.to(device).eval(), load_tokenizer(folder)
+
+
+def write_model(folder: Path, model: Decoder) -> None:
+    """``model.safetensors`` and ``config.json``."""
+    weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    _write_json(folder / "config.json", model.config.to_json_dict())
+
+
+def read_config(folder: str | Path) -> ModelConfig:
+    """The shape of the model in a folder."""
+    path = Path(folder) / "config.json"
+    try:
+        return ModelConfig.from_json_dict(json.loads(path.read_text()))
+    except OSError as error:
+        raise ValueError(f"{folder} is not an exported model: no config.json in it") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_weights(folder: Path, model: Decoder) -> None:
+    """Fill a model of the same shape."""
+    path = folder / "model.safetensors"
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold this model's weights: {error}") from error
+    except Exception as error:  # safetensors has an exception of its own for damaged files
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+# --- optimizer and random generators as tensors ------------------------------------------------
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{name}": tensor.detach().cpu().contiguous()
+        for index, entry in state.items()
+        for name, tensor in entry.items()
+    }
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def _rng_tensors() -> dict[str, Tensor]:
+    tensors = {"rng.torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def _host_rng() -> dict[str, list[Any]]:
+    """The generators of ``random`` and of numpy, as plain JSON."""
+    version, internal, gauss_next = random.getstate()
+    name, keys, *rest = np.random.get_state(legacy=True)
+    assert isinstance(keys, np.ndarray)
+    return {
+        "python": [version, list(internal), gauss_next],
+        "numpy": [name, keys.tolist(), *rest],
+    }
+
+
+def _restore_rng(tensors: dict[str, Tensor], host: dict[str, list[Any]]) -> None:
+    torch.set_rng_state(tensors["rng.torch"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    version, internal, gauss_next = host["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    name, keys, position, has_gauss, cached = host["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _step_folders(folder: str | Path) -> list[Path]:
+    """Oldest first; the name sorts as the step does."""
+    return sorted(Path(folder).glob("step-????????*"))
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != _CHECKSUMS:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _sync_folder(folder: Path) -> None:
+    """To disk before the rename: a rename may survive a power cut that the contents do not."""
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

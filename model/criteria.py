@@ -1,0 +1,106 @@
+"""What training averages: the one thing in which pretraining, sft and dpo differ.
+
+In: a model and a ``TokenBatch``. Out: sums of the loss and of what else is worth a line in the log,
+to be divided by ``count`` of the whole optimizer step, over all micro-batches and processes.
+
+Shape suffixes: B rows, P pairs (B = 2P), T positions, D width, N scored positions.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.decoder import Decoder
+from model.loader import TokenBatch
+from model.objectives import chosen_nll, dpo_loss, next_token_loss, token_logprobs
+
+
+class Criterion(Protocol):
+    """An objective as the loop sees it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keys of ``sums``."""
+        ...
+
+    def count(self, batch: TokenBatch) -> int:
+        """How many things the loss is averaged over."""
+        ...
+
+    def sums(self, model: Decoder, batch: TokenBatch) -> dict[str, Tensor]:
+        """Scalars summed over those things; ``"loss"`` is the one to differentiate."""
+        ...
+
+
+class NextToken:
+    """Pretraining and sft: cross-entropy, averaged over valid tokens."""
+
+    names = ("loss",)
+
+    def count(self, batch: TokenBatch) -> int:
+        """Valid target tokens."""
+        return batch.num_valid()
+
+    def sums(self, model: Decoder, batch: TokenBatch) -> dict[str, Tensor]:
+        """Summed −log p in nats."""
+        hidden, targets = scored_positions(model, batch)
+        total, _ = next_token_loss(model.head(hidden), targets)
+        return {"loss": total}
+
+
+class Preference:
+    """Dpo against a frozen reference, averaged over pairs; rows as ``PairLoader`` lays them.
+
+    The reference is asked anew at every step, a forward pass a batch: remembering its answers
+    would make the bits of a run depend on where it was interrupted.
+    """
+
+    names = ("loss", "accuracy", "margin")
+
+    def __init__(self, reference: Decoder, beta: float, sft_weight: float) -> None:
+        self.reference = reference.eval().requires_grad_(False)
+        self.beta, self.sft_weight = beta, sft_weight
+
+    def count(self, batch: TokenBatch) -> int:
+        """Pairs."""
+        return len(batch.lengths) // 2
+
+    def sums(self, model: Decoder, batch: TokenBatch) -> dict[str, Tensor]:
+        """Loss, pairs ranked as people did (accuracy), and reward margins."""
+        assert batch.mask_BT is not None
+        chosen_P, rejected_P = sequence_logprobs(model, batch).view(-1, 2).unbind(1)
+        with torch.no_grad():
+            ref_chosen_P, ref_rejected_P = (
+                sequence_logprobs(self.reference, batch).view(-1, 2).unbind(1)
+            )
+        losses_P, margins_P = dpo_loss(
+            chosen_P, rejected_P, ref_chosen_P, ref_rejected_P, self.beta
+        )
+        if self.sft_weight:
+            num_tokens_P = batch.mask_BT[::2].sum(dim=1)
+            losses_P = losses_P + self.sft_weight * chosen_nll(chosen_P, num_tokens_P)
+        margins_P = margins_P.detach()
+        return {
+            "loss": losses_P.sum(),
+            "accuracy": (margins_P > 0).float().sum(),
+            "margin": margins_P.sum(),
+        }
+
+
+def scored_positions(model: Decoder, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    """Hidden states and targets of the positions that the mask counts: (N, D) and (N,), or
+    (B, T, D) and (B, T) without a mask. The head then works on those alone."""
+    hidden_BTD = model.hidden(batch.inputs_BT)
+    if batch.mask_BT is None:
+        return hidden_BTD, batch.targets_BT
+    return hidden_BTD[batch.mask_BT], batch.targets_BT[batch.mask_BT]
+
+
+def sequence_logprobs(model: Decoder, batch: TokenBatch) -> Tensor:
+    """(B,) log-probability of each row's masked tokens, all together."""
+    assert batch.mask_BT is not None
+    hidden_ND, targets_N = scored_positions(model, batch)
+    logprobs_N = token_logprobs(model.head(hidden_ND), targets_N)
+    row_N = batch.mask_BT.nonzero()[:, 0]
+    return logprobs_N.new_zeros(len(batch.lengths)).index_add(0, row_N, logprobs_N)

@@ -1,0 +1,141 @@
+"""The decoder: GPT-2 and LLaMA as two settings of one module.
+
+In: token ids. Out: next-token logits, or the hidden states before the head, so that a loss can
+apply the head to the positions it scores and to no others.
+
+Shape suffixes: B batch, T positions in this call, S cached slots, D width, V vocabulary.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.layers import Block, LayerCache, make_norm, rope_tables
+
+INIT_STD = 0.02
+
+
+class Decoder(nn.Module):
+    """Causal language model; position t's output depends on tokens <= t only."""
+
+    rope_cos: Tensor
+    rope_sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = make_norm(config)
+        if config.position == "learned":
+            self.embed_position = nn.Embedding(config.max_seq_len, config.width)
+        else:
+            cos, sin = rope_tables(config)
+            self.register_buffer("rope_cos", cos, persistent=False)
+            self.register_buffer("rope_sin", sin, persistent=False)
+        if not config.tie_embeddings:
+            self.to_logits = nn.Linear(config.width, config.vocab_size, bias=False)
+        init_weights(self)
+
+    def forward(self, tokens_BT: Tensor, cache: "KVCache | None" = None) -> Tensor:
+        """(B, T) int64 to (B, T, V) logits. With a cache, the T tokens follow those it holds."""
+        return self.head(self.hidden(tokens_BT, cache))
+
+    def hidden(self, tokens_BT: Tensor, cache: "KVCache | None" = None) -> Tensor:
+        """(B, T) to (B, T, D): everything but the head."""
+        length = tokens_BT.shape[1]
+        if cache is None:
+            positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
+            self._check_length(length)
+        else:
+            positions, mask, start = cache.positions(length), cache.mask(length), cache.length
+        x_BTD, rope = self._embed(tokens_BT, positions)
+        for index, block in enumerate(self.blocks):
+            layer = None if cache is None else cache.layers[index]
+            x_BTD = block(x_BTD, rope, mask, layer, start)
+        if cache is not None:
+            cache.length += length
+        return self.norm(x_BTD)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """(…, D) to (…, V): logits of any selection of hidden states."""
+        tied = self.config.tie_embeddings
+        return F.linear(hidden, self.embed.weight if tied else self.to_logits.weight)
+
+    def num_parameters(self) -> int:
+        """Trained numbers; a tied head counts once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def _embed(
+        self, tokens_BT: Tensor, positions: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        x_BTD = self.embed(tokens_BT)
+        if self.config.position == "learned":
+            return x_BTD + self.embed_position(positions), None
+        # unsqueeze: one table row serves every head.
+        return x_BTD, (
+            self.rope_cos[positions].unsqueeze(-2),
+            self.rope_sin[positions].unsqueeze(-2),
+        )
+
+    def _check_length(self, length: int) -> None:
+        if length > self.config.max_seq_len:
+            raise ValueError(
+                f"{length} tokens do not fit the model's max_seq_len = {self.config.max_seq_len}"
+            )
+
+
+class KVCache:
+    """What a batch of growing sequences has computed so far. Rows of unequal length are padded on
+    the LEFT, so that all rows end, and grow, at the same slot."""
+
+    def __init__(self, model: Decoder, slots: int, padding_B: Tensor) -> None:
+        """``padding_B``: how many slots of each row, from slot 0, hold padding."""
+        weight = model.embed.weight
+        batch = len(padding_B)
+        self.layers = [
+            LayerCache(model.config, batch, slots, weight) for _ in range(model.config.n_layers)
+        ]
+        self.padding_B = padding_B.to(weight.device)
+        self.length = 0
+
+    def positions(self, num_new: int) -> Tensor:
+        """(B, T): each row counts from its own first real token; padding says 0."""
+        return (self._slots(num_new) - self.padding_B[:, None]).clamp(min=0)
+
+    def mask(self, num_new: int) -> Tensor:
+        """(B, 1, T, S) boolean: a slot sees the real slots up to itself."""
+        query_T = self._slots(num_new)
+        key_S = torch.arange(self.length + num_new, device=query_T.device)
+        causal_TS = key_S <= query_T[:, None]
+        real_BTS = (key_S >= self.padding_B[:, None])[:, None, :]
+        # Padding sees itself: a softmax over nothing would be NaN, and NaN spreads.
+        itself_TS = key_S == query_T[:, None]
+        return ((causal_TS & real_BTS) | itself_TS)[:, None]
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Forget every row but these: finished sequences cost nothing more."""
+        for layer in self.layers:
+            layer.k_BKSE, layer.v_BKSE = layer.k_BKSE[rows], layer.v_BKSE[rows]
+        self.padding_B = self.padding_B[rows]
+
+    def _slots(self, num_new: int) -> Tensor:
+        return torch.arange(self.length, self.length + num_new, device=self.padding_B.device)
+
+
+@torch.no_grad()
+def init_weights(model: Decoder) -> None:
+    """N(0, 0.02), and the projections that add to the residual stream smaller by √(2 · layers), so
+    that its variance does not grow with depth (Radford et al. 2019, section 2.3)."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue  # norm gains start at one and biases (zeroed below) at nought
+        residual = name.endswith("to_out.weight")
+        std = INIT_STD / math.sqrt(2 * model.config.n_layers) if residual else INIT_STD
+        nn.init.normal_(parameter, std=std)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)

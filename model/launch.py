@@ -1,0 +1,145 @@
+"""A training job as a process: ``python -m model.launch job.json [--num-processes N]``.
+
+In: a job file. Out: what ``trainer.py`` leaves in ``out_dir``, and an exit code:
+
+0    finished
+1    broken: the loss is not finite, the disk is full, a bug (traceback on stderr)
+2    the job file or something it names is wrong (one line on stderr)
+143  asked to stop (SIGTERM, Ctrl-C, dead parent, stale heartbeat); a checkpoint was saved
+
+The same command again goes on where the last checkpoint is.
+
+``BLOOMERY_PARENT_PID``                 die with that process
+``BLOOMERY_HEARTBEAT_PATH``, ``BLOOMERY_HEARTBEAT_TIMEOUT_SECONDS``
+                                        stop when nobody has touched that file for so long; for
+                                        parents on another machine, or inside another container
+"""
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model.config import TrainJob
+
+EXIT_BROKEN = 1
+EXIT_BAD_JOB = 2
+EXIT_STOPPED = 143
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a job file; see the module's docstring for the exit codes."""
+    parser = argparse.ArgumentParser(prog="python -m model.launch", description="Run a job file.")
+    parser.add_argument("job", type=Path, help="the job, as TrainJob.to_json_dict writes it")
+    parser.add_argument("--num-processes", type=int, default=1, help="ranks on this machine")
+    arguments = parser.parse_args(argv)
+    stop = StopSignal()
+    die_with_parent()
+    if arguments.num_processes > 1:
+        become_torchrun(arguments.job, arguments.num_processes)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    return run(arguments.job, stop)
+
+
+def run(job_path: Path, stop: "StopSignal") -> int:
+    """Read the job and train."""
+    # torch takes seconds to import: signal handlers and --help must not wait for it.
+    from model.trainer import Trainer
+
+    try:
+        job = read_job(job_path)
+        stop.watch_heartbeat(job.heartbeat_path, job.heartbeat_timeout_seconds)
+        trainer = Trainer(job)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_JOB
+    try:
+        return 0 if trainer.run(stop) == "done" else EXIT_STOPPED
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+    finally:
+        trainer.close()
+
+
+def read_job(path: Path) -> "TrainJob":
+    """The ``TrainJob`` in a file; a ValueError says what is wrong with it."""
+    from model.config import TrainJob
+
+    try:
+        return TrainJob.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"cannot read the job file {path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+class StopSignal:
+    """Callable: has anyone asked us to stop? The step in progress is finished first."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._heartbeat: tuple[Path, float] | None = None
+        self._started = self._last_look = time.time()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def watch_heartbeat(self, path: str | None, timeout_seconds: float) -> None:
+        """Also stop when the file is older than that; the environment overrules the job."""
+        path = os.environ.get("BLOOMERY_HEARTBEAT_PATH", path)
+        timeout = os.environ.get("BLOOMERY_HEARTBEAT_TIMEOUT_SECONDS", timeout_seconds)
+        self._heartbeat = (Path(path), float(timeout)) if path else None
+
+    def __call__(self) -> bool:
+        """Cheap enough to ask after every step; looks at the heartbeat once a second."""
+        if self._heartbeat and time.time() - self._last_look >= 1:
+            self._last_look = time.time()
+            self._asked = self._asked or self._heartbeat_age() > self._heartbeat[1]
+        return self._asked
+
+    def _heartbeat_age(self) -> float:
+        assert self._heartbeat is not None
+        try:
+            beat = self._heartbeat[0].stat().st_mtime
+        except OSError:
+            beat = 0.0  # gone, or not there yet: we count from our own start
+        return time.time() - max(beat, self._started)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._asked = True
+
+
+def die_with_parent() -> None:
+    """Have Linux send us SIGTERM when the parent dies, if the parent said that it wants so."""
+    parent = os.environ.get("BLOOMERY_PARENT_PID")
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it died before we asked
+        print("error: the parent process is gone", file=sys.stderr)
+        sys.exit(EXIT_STOPPED)
+
+
+def become_torchrun(job: Path, num_processes: int) -> None:
+    """Replace this process by torchrun, which starts N of us. The death signal survives exec, and
+    so does the process id, which is the parent of the N."""
+    if "BLOOMERY_PARENT_PID" in os.environ:
+        os.environ["BLOOMERY_PARENT_PID"] = str(os.getpid())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    each = [f"--nproc-per-node={num_processes}", "-m", "model.launch", str(job)]
+    os.execv(sys.executable, [*torchrun, *each])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The parts of a decoder: norms, rotary positions, attention, feed-forward.
+
+In: activations of one block. Out: activations of the same shape and dtype. How blocks are stacked,
+and everything about tokens, is ``decoder.py``'s.
+
+Shape suffixes: B batch, T query positions, S key positions, D width, H query heads, K key heads,
+E head width, F feed-forward width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467) or LayerNorm, over the last dimension."""
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.width, eps=config.norm_eps)
+    return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
+
+
+def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (max_seq_len, E), float32; both halves of E hold the same angles."""
+    half = torch.arange(0, config.head_width, 2, dtype=torch.float32) / config.head_width
+    angles = torch.outer(torch.arange(config.max_seq_len).float(), config.rope_theta**-half)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864, eq. 34), in the half-split layout.
+
+    ``cos`` and ``sin`` are (T, 1, E) or (B, T, 1, E). Pair i is (x[i], x[i + E/2]), as in
+    transformers; the paper's interleaved pairs are a permutation of the same weights.
+    """
+    first, second = x_BTHE.chunk(2, dim=-1)
+    turned_BTHE = torch.cat([-second, first], dim=-1)
+    return torch.addcmul(x_BTHE * cos, turned_BTHE, sin).to(x_BTHE.dtype)
+
+
+class LayerCache:
+    """Keys and values that one layer has already computed, in slots 0..S-1."""
+
+    def __init__(self, config: ModelConfig, batch: int, slots: int, like: Tensor) -> None:
+        shape = (batch, config.n_kv_heads, slots, config.head_width)
+        self.k_BKSE = torch.zeros(shape, device=like.device, dtype=like.dtype)
+        self.v_BKSE = torch.zeros_like(self.k_BKSE)
+
+    def extend(self, start: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+        """Write T new slots at ``start``; give back all slots up to their end."""
+        stop = start + k_BKTE.shape[2]
+        self.k_BKSE[:, :, start:stop] = k_BKTE
+        self.v_BKSE[:, :, start:stop] = v_BKTE
+        return self.k_BKSE[:, :, :stop], self.v_BKSE[:, :, :stop]
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.head_width = config.head_width
+        heads = config.n_heads + 2 * config.n_kv_heads
+        # One matmul for queries, keys and values: on small models launches cost more than flops.
+        self.to_qkv = nn.Linear(config.width, heads * config.head_width, bias=config.bias)
+        self.to_out = nn.Linear(config.width, config.width, bias=config.bias)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rope: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None = None,
+        cache: LayerCache | None = None,
+        start: int = 0,
+    ) -> Tensor:
+        """(B, T, D) to (B, T, D); without a mask, position t sees positions <= t only.
+
+        ``mask`` is boolean, True = may look, and broadcasts to (B, 1, T, S).
+        """
+        q_BHTE, k_BKTE, v_BKTE = self._heads(x_BTD, rope)
+        if cache is not None:
+            k_BKTE, v_BKTE = cache.extend(start, k_BKTE, v_BKTE)
+        y_BHTE = F.scaled_dot_product_attention(
+            q_BHTE,
+            k_BKTE,
+            v_BKTE,
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=self.n_heads != self.n_kv_heads,
+        )
+        return self.to_out(y_BHTE.transpose(1, 2).flatten(2))
+
+    def _heads(
+        self, x_BTD: Tensor, rope: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        batch, length, _ = x_BTD.shape
+        heads = self.to_qkv(x_BTD).view(batch, length, -1, self.head_width)
+        qk, v = heads.split([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=2)
+        if rope is not None:
+            qk = rotate(qk, *rope)  # queries and keys turn together
+        q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) · up(x)) (Shazeer 2020, arXiv:2002.05202, eq. 6)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.width, 2 * config.mlp_width, bias=config.bias)
+        self.to_out = nn.Linear(config.mlp_width, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
+        return self.to_out(F.silu(gate_BTF) * up_BTF)
+
+
+class Gelu(nn.Module):
+    """down(gelu(up(x))), with GPT-2's tanh approximation."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.width, config.mlp_width, bias=config.bias)
+        self.to_out = nn.Linear(config.mlp_width, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        return self.to_out(F.gelu(self.up(x_BTD), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = make_norm(config)
+        self.attention = Attention(config)
+        self.mlp_norm = make_norm(config)
+        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else Gelu(config)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rope: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None = None,
+        cache: LayerCache | None = None,
+        start: int = 0,
+    ) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rope, mask, cache, start)
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD))

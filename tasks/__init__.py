@@ -1,0 +1,1 @@
+"""Stages: each turns input artifacts into one output artifact."""

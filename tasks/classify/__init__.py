@@ -1,0 +1,1 @@
+"""Classify: documents in, the same documents with a subject and a quality score out."""

@@ -1,0 +1,1 @@
+"""What every stage stands on: artifacts, shards, documents, fan-out, reports."""

@@ -1,0 +1,39 @@
+"""The document: one Arrow schema for every stage of the data path.
+
+Columns are only ever filled, never renamed: a stage that knows more writes it into its column,
+the stages before leave null. ``id`` is stable from extraction on and keys every later decision.
+"""
+
+import hashlib
+
+import pyarrow as pa
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # 128 bits in hex, see document_id
+        pa.field("url", pa.string(), nullable=False),  # where it was found, or file:… for files
+        pa.field("source", pa.string(), nullable=False),  # the configured source's name
+        pa.field("kind", pa.string(), nullable=False),  # "prose" or "code": which rules apply
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("fetched_at", pa.string()),  # ISO 8601, UTC, as the archive states it
+        pa.field("licence", pa.string()),
+        pa.field("language", pa.string()),  # ISO 639-1, set by filter
+        pa.field("language_score", pa.float32()),
+        pa.field("quality_score", pa.float32()),  # 0…1, set by classify
+        pa.field("domain", pa.string()),
+        pa.field("domain_score", pa.float32()),
+    ]
+)
+
+DROPPED_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("reason", pa.string(), nullable=False)).append(
+    pa.field("detail", pa.string())
+)
+
+
+def document_id(url: str, record: str) -> str:
+    """Name a document by its URL and its record in the archive (a WARC record id or a path).
+
+    Independent of shard order and worker count, so that dedup can be keyed by it.
+    """
+    return hashlib.blake2b(f"{url}\n{record}".encode(), digest_size=16).hexdigest()

@@ -1,0 +1,53 @@
+"""One stage's report as Markdown, for the orchestrator's UI: what it made, what left and why."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.common.funnel import Funnel
+from tasks.common.manifest import Manifest
+
+MAX_METRICS = 30
+
+
+def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
+    """Describe an artifact: its address, its funnel, its metrics and its cost."""
+    cost = manifest.provenance
+    made = "Found in the store; made" if was_cached else "Made"
+    lines = [
+        f"**`{manifest.ref}`** {manifest.label}",
+        "",
+        f"{made} at {cost.started_at} in {cost.wall_seconds:.1f} s "
+        f"({cost.cpu_seconds:.1f} s of CPU, {cost.peak_memory_bytes / 2**20:.0f} MiB at peak): "
+        f"{len(manifest.files)} files, {manifest.total_bytes / 1e6:.1f} MB.",
+        "",
+    ]
+    if manifest.funnel:
+        lines += [*funnel_rows(manifest.funnel), ""]
+    if manifest.metrics:
+        lines += ["| metric | value |", "|---|---:|"]
+        flat = list(_flatten(manifest.metrics))
+        lines += [f"| {name} | {value} |" for name, value in flat[:MAX_METRICS]]
+    if refs := manifest.input_refs:
+        lines += ["", "Made from " + ", ".join(f"`{ref}`" for ref in refs)]
+    return "\n".join(lines)
+
+
+def funnel_rows(funnel: Funnel) -> list[str]:
+    """The ledger as a Markdown table, the commonest reason first."""
+    total = max(funnel.num_in, 1)
+    rows = ["| documents | number | share |", "|---|---:|---:|"]
+    rows.append(f"| in | {funnel.num_in:,} | |")
+    for reason, count in sorted(funnel.dropped.items(), key=lambda item: (-item[1], item[0])):
+        rows.append(f"| dropped: {reason} | {count:,} | {count / total:.1%} |")
+    rows.append(f"| **kept** | **{funnel.num_kept:,}** | {funnel.num_kept / total:.1%} |")
+    return rows
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield prefix + name, f"{value:.4g}"
+        elif not isinstance(value, list):
+            yield prefix + name, value

@@ -1,0 +1,263 @@
+"""The stage: the contract between a piece of work and the artifact it leaves.
+
+A stage is data: a name, a version, a configuration model, the names of its inputs and a function.
+``materialise`` turns it into an artifact: a hit in the store, or the function run into a workspace
+and sealed whole. This module knows no orchestrator; ``stage_task`` puts Prefect's coat on it.
+"""
+
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import node, python_version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.common.fanout import local_executor, map_pieces
+from tasks.common.funnel import Funnel
+from tasks.common.manifest import ArtifactRef, Identity, Manifest, Provenance
+from tasks.common.shard import count_rows
+from tasks.common.store import Artifact, Store, Workspace
+
+PROVENANCE_TOOLS = ("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "resiliparse")
+
+
+class Machine(BaseModel):
+    """Where and how a run works, never what it makes: nothing here enters a fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Machine")
+
+    store: str = Field(
+        default_factory=lambda: os.environ.get("BLOOMERY_STORE", "store"),
+        description="Where artifacts live: a folder or s3://bucket/prefix",
+    )
+    num_workers: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1,
+        description="Processes that work on shards at the same time",
+    )
+    device: str = Field("auto", description="Training device: auto, cpu, cuda")
+    connect_to: dict[str, str] = Field(
+        default_factory=dict,
+        description="host → address:port to connect to instead of asking DNS",
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage's function hands back besides the files in its workspace."""
+
+    funnel: Funnel | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class StageContext:
+    """The room a stage's function works in: its inputs, its folder, its workers, its log."""
+
+    inputs: Mapping[str, Sequence[Artifact]]
+    workspace: Workspace
+    machine: Machine
+    log: logging.Logger
+    should_stop: Callable[[], bool] = lambda: False
+
+    @property
+    def path(self) -> Path:
+        """The folder whose files become the artifact; dot-folders in it do not."""
+        return self.workspace.path
+
+    def input(self, name: str) -> Artifact:
+        """The one artifact given as ``name``."""
+        (artifact,) = self.inputs[name]
+        return artifact
+
+    def shards(self, name: str, suffix: str = ".parquet") -> list[tuple[Artifact, str]]:
+        """Every top-level file ending in ``suffix`` of the artifacts given as ``name``, in order."""
+        return [(a, shard) for a in self.inputs[name] for shard in a.names(suffix)]
+
+    def executor(self) -> AbstractContextManager[Executor]:
+        """Workers on this machine, as an executor."""
+        return local_executor(self.machine.num_workers)
+
+    def map(
+        self,
+        work: Callable[..., Any],
+        calls: Sequence[tuple[Any, ...]],
+        *,
+        key: str = "shard",
+        names: Callable[[int], list[str]] = lambda index: [],
+    ) -> list[Any]:
+        """Run ``work(*call)`` for each call on the workers and commit each as it finishes.
+
+        Args:
+            work: a module-level function; its result must be JSON.
+            calls: picklable arguments, one tuple a piece.
+            key: what a piece is called, in the log and in the commits; one a ``map`` of a stage.
+            names: the files that piece ``index`` writes into the workspace.
+
+        Returns:
+            The results in the order of ``calls``; pieces committed by an earlier attempt are not
+            run again.
+        """
+        with self.executor() as executor:
+            map_pieces(
+                executor,
+                work,
+                calls,
+                is_done=lambda i: self.workspace.committed(f"{key}-{i:05d}") is not None,
+                on_done=lambda i, result: self.workspace.commit(
+                    f"{key}-{i:05d}", result, names(i)
+                ),
+                log=self.log,
+                unit=key,
+            )
+        return [self.workspace.committed(f"{key}-{i:05d}") for i in range(len(calls))]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the road from pages to a model.
+
+    Args:
+        name: the stage's folder in the store.
+        version: raised whenever the same inputs and configuration give other output.
+        config: the configuration model; it is frozen and refuses unknown fields.
+        inputs: the names under which ``run`` finds its input artifacts.
+        run: fills ``context.path`` from the inputs; returns the ledger and metrics.
+        identity: what of a configuration decides the output; by default all of it. A stage that
+            reads the outside world puts checksums or a snapshot's name here instead of paths.
+    """
+
+    name: str
+    version: int
+    config: type[BaseModel]
+    inputs: tuple[str, ...]
+    run: Callable[[StageContext, Any], Outcome]
+    identity: Callable[[Any], Mapping[str, Any]] = lambda config: config.model_dump(mode="json")
+
+    def identify(
+        self, config: BaseModel, inputs: Mapping[str, Sequence[ArtifactRef]]
+    ) -> Identity:
+        """Everything that decides the output, before any of it exists."""
+        assert set(inputs) == set(self.inputs), f"{self.name} takes {self.inputs}, not {inputs}"
+        return Identity(
+            stage=self.name,
+            version=self.version,
+            config=dict(self.identity(config)),
+            inputs={name: [str(ref) for ref in inputs[name]] for name in self.inputs},
+        )
+
+
+def materialise(
+    stage: Stage,
+    config: BaseModel,
+    inputs: Mapping[str, Sequence[ArtifactRef]],
+    machine: Machine,
+    *,
+    label: str = "",
+    flow_run_id: str | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Manifest, bool]:
+    """Make the artifact, or find it made; returns its manifest and whether it was found.
+
+    Of several processes that ask for the same artifact at once, one makes it.
+
+    Raises:
+        FileNotFoundError: an input has not been made.
+        LeaseLost: another worker took over while this one was asleep.
+    """
+    store = Store(machine.store)
+    log = logging.getLogger(f"bloomery.{stage.name}")
+    identity = stage.identify(config, inputs)
+    ref = identity.ref()
+    if store.has(ref):
+        return store.manifest(ref), True
+    with store.lease(ref, on_wait=lambda holder: log.info("waiting: %s makes it", holder)) as lease:
+        if not lease.held or store.has(ref):
+            return store.manifest(ref), True
+        context = StageContext(
+            inputs={name: [store.open(r) for r in refs] for name, refs in inputs.items()},
+            workspace=store.workspace(ref),
+            machine=machine,
+            log=log,
+            should_stop=should_stop,
+        )
+        meter = _Meter()
+        outcome = stage.run(context, config)
+        if outcome.funnel:
+            outcome.funnel.check()
+        manifest = Manifest(
+            fingerprint=ref.fingerprint,
+            label=label,
+            identity=identity,
+            files=context.workspace.entries(_num_rows),
+            funnel=outcome.funnel,
+            metrics=dict(outcome.metrics),
+            provenance=meter.provenance(flow_run_id),
+        )
+        lease.check()
+        context.workspace.seal(manifest)
+        return manifest, False
+
+
+def _num_rows(path: Path) -> int | None:
+    return count_rows(path) if path.suffix == ".parquet" else None
+
+
+class _Meter:
+    """Measures one stage's time and memory, its child processes included."""
+
+    def __init__(self) -> None:
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._started = time.monotonic()
+        self._cpu = _cpu_seconds()
+
+    def provenance(self, flow_run_id: str | None) -> Provenance:
+        peak_kib = max(
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        return Provenance(
+            code_revision=_code_revision(),
+            tool_versions=_tool_versions(),
+            host=node(),
+            started_at=self._started_at,
+            wall_seconds=round(time.monotonic() - self._started, 3),
+            cpu_seconds=round(_cpu_seconds() - self._cpu, 3),
+            peak_memory_bytes=peak_kib * 1024,
+            flow_run_id=flow_run_id,
+        )
+
+
+def _cpu_seconds() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _code_revision() -> str:
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _tool_versions() -> dict[str, str]:
+    found = {"python": python_version(), "platform": sys.platform}
+    for name in PROVENANCE_TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,32 @@
+"""Intervals and baselines. Pure arithmetic, with the sources of the formulas."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Z_95 = 1.959963984540054
+
+
+def wilson_interval(num_right: float, num_asked: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927), right also near 0 and 1 and for few trials."""
+    if num_asked == 0:
+        return 0.0, 1.0
+    p, n, z2 = num_right / num_asked, num_asked, Z_95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % interval by the normal approximation; for scores that may be halves."""
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    error = float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
+    return mean, mean - Z_95 * error, mean + Z_95 * error
+
+
+def unigram_bits(train_counts: np.ndarray, validation_counts: np.ndarray) -> float:
+    """Bits that a unigram model (add-one) needs for the validation tokens, by training counts."""
+    smoothed = train_counts + 1.0
+    return float(-(validation_counts * np.log2(smoothed / smoothed.sum())).sum())

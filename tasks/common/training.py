@@ -1,0 +1,92 @@
+"""The training stages' common ground: run a job in its own process and keep what it makes.
+
+In: a context and a job. Out: ``model.safetensors``, ``config.json``, ``tokenizer.json`` and
+``metrics.jsonl`` in the artifact. What resuming needs stays in a dot-folder of the workspace, so
+that a later attempt at the same artifact goes on from the last checkpoint.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from model.config import TrainJob
+from model.process import run_job
+from tasks.common.stage import Outcome, StageContext
+
+TRAIN_FOLDER = ".train"
+SECONDS_BETWEEN_LINES = 10.0
+METRICS_NAME = "metrics.jsonl"
+# Of the closing event: what the weights are worth. Speeds are the manifest's, in seconds.
+NOT_METRICS = {"event", "path"}
+
+
+def train(context: StageContext, job: TrainJob) -> Outcome:
+    """Run ``job`` in the workspace of ``context``; returns its closing figures as metrics.
+
+    Raises:
+        TrainingStopped: the run was cancelled; a checkpoint is kept for the next attempt.
+        RuntimeError: the trainer failed; the message holds the end of its log.
+    """
+    folder = context.path / TRAIN_FOLDER
+    folder.mkdir(exist_ok=True)
+    job = dataclasses.replace(job, out_dir=str(folder), device=context.machine.device)
+    job_path = folder / "job.json"
+    job_path.write_text(json.dumps(job.to_json_dict(), indent=1))
+    listener = _Listener(context)
+    run_job(job_path, on_event=listener, should_stop=context.should_stop)
+    for path in sorted((folder / "final").iterdir()):
+        shutil.copyfile(path, context.path / path.name)
+    shutil.copyfile(folder / METRICS_NAME, context.path / METRICS_NAME)
+    return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
+
+
+def read_curve(path: Path, event: str) -> list[dict[str, Any]]:
+    """The entries of one kind (``step``, ``eval``) in a ``metrics.jsonl``."""
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [entry for entry in entries if entry["event"] == event]
+
+
+class _Listener:
+    """Turns the trainer's events into log lines a person wants to read, and commits checkpoints."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+        self._next_line = 0.0
+        self.done: dict[str, Any] = {}
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "step" if time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+                self._context.log.info("%s", _step_line(event))
+            case "eval":
+                self._context.log.info("%s", _eval_line(event))
+            case "resumed":
+                self._context.log.info("resumed at step %d", event["step"])
+            case "checkpoint":
+                self._commit(Path(event["path"]))
+            case "done":
+                self.done = event
+
+    def _commit(self, checkpoint: Path) -> None:
+        files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+        names = [path.relative_to(self._context.path).as_posix() for path in files]
+        names.append(f"{TRAIN_FOLDER}/{METRICS_NAME}")
+        self._context.workspace.commit("checkpoint", {"path": checkpoint.name}, names)
+
+
+def _step_line(event: dict[str, Any]) -> str:
+    extra = "".join(f", {k} {event[k]:.3f}" for k in ("accuracy", "margin") if k in event)
+    return (
+        f"step {event['step']}/{event['steps']}: loss {event['loss']:.3f}{extra}, "
+        f"lr {event['lr']:.2e}, {event['tokens_per_second']:,} tokens/s, "
+        f"{event['eta_seconds']:.0f} s to go"
+    )
+
+
+def _eval_line(event: dict[str, Any]) -> str:
+    values = [f"{name} {value:.4f}" for name, value in event.items() if name.startswith("val_")]
+    return f"step {event['step']}: " + ", ".join(values)

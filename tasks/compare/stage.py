@@ -1,0 +1,64 @@
+"""The compare stage: two models' answers to the same questions in, a win rate out.
+
+Out: ``comparison.json`` and ``verdicts.jsonl``, one question a line.
+"""
+
+import json
+from typing import Any
+
+from sacrebleu.metrics import CHRF
+
+from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.statistics import mean_interval
+from tasks.common.store import Artifact
+from tasks.compare.config import CompareConfig
+
+
+def run(context: StageContext, config: CompareConfig) -> Outcome:
+    """Judge each pair of answers by closeness to the reference; a draw counts half."""
+    candidate, baseline = _answers(context.input("candidate")), _answers(context.input("baseline"))
+    chrf = CHRF()
+    verdicts = []
+    for key in candidate:
+        reference = [candidate[key]["reference"]]
+        scores = [
+            chrf.sentence_score(side[key]["answer"], reference).score
+            for side in (candidate, baseline)
+        ]
+        verdicts.append({"id": key, "scores": scores, "win": verdict(*scores, config.tie_margin)})
+    wins = [verdict["win"] for verdict in verdicts]
+    rate, low, high = mean_interval(wins)
+    metrics: dict[str, Any] = {
+        "win_rate": rate,
+        "low": low,
+        "high": high,
+        "questions": len(wins),
+        "draws": wins.count(0.5),
+        "candidate_chrf": sum(v["scores"][0] for v in verdicts) / len(verdicts),
+        "baseline_chrf": sum(v["scores"][1] for v in verdicts) / len(verdicts),
+    }
+    context.log.info("win rate %.3f (95 %% interval %.3f to %.3f)", rate, low, high)
+    (context.path / "comparison.json").write_text(json.dumps(metrics, indent=1))
+    lines = (json.dumps(verdict) + "\n" for verdict in verdicts)
+    (context.path / "verdicts.jsonl").write_text("".join(lines))
+    return Outcome(metrics=metrics)
+
+
+def verdict(candidate_score: float, baseline_score: float, tie_margin: float) -> float:
+    """1 for a win of the candidate, 0 for a loss, 1/2 for a draw."""
+    difference = candidate_score - baseline_score
+    if abs(difference) <= tie_margin:
+        return 0.5
+    return 1.0 if difference > 0 else 0.0
+
+
+def _answers(evaluation: Artifact) -> dict[str, dict[str, Any]]:
+    lines = evaluation.fetch("answers.jsonl").read_text().splitlines()
+    if not lines:
+        raise ValueError(f"{evaluation.ref} holds no answers: raise evaluate.max_answers")
+    return {record["id"]: record for record in map(json.loads, lines)}
+
+
+STAGE = Stage(
+    name="compare", version=1, config=CompareConfig, inputs=("candidate", "baseline"), run=run
+)

@@ -1,0 +1,1 @@
+"""Crawl: from seeds, archives or files to raw pages in WARC files."""

@@ -1,0 +1,72 @@
+"""The crawl stage. In: one source's configuration. Out: its raw pages as standard WARC files.
+
+Each ``*.warc.gz`` (or other archive) of the artifact is one shard for extract; ``pages.parquet``
+says of every URL or file that was seen what became of it. Reading what is inside a page is left to
+extract; here nothing is parsed but links.
+"""
+
+import sys
+from typing import Any
+
+from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.crawl import python_docs
+from tasks.crawl.config import SourceConfig
+from tasks.crawl.files import checksums, take_archives, take_files
+from tasks.crawl.urls import normalise
+from tasks.crawl.web import crawl_web
+
+# What every source is, and what decides the pages of each type beside it. Pace is left out: it
+# changes how long a crawl takes, not what it finds.
+COMMON_FIELDS = ("name", "type", "kind", "domain", "licence")
+LIMIT_FIELDS = (
+    "include",
+    "exclude",
+    "max_pages",
+    "max_page_bytes",
+    "max_total_bytes",
+    "max_depth",
+    "timeout_seconds",
+    "user_agent",
+)
+TYPE_FIELDS = {
+    "web": (*LIMIT_FIELDS, "snapshot", "allow_private_addresses"),
+    "python-docs": LIMIT_FIELDS,
+    "files": ("max_page_bytes",),
+    "warc": (),
+}
+
+
+def identity(config: SourceConfig) -> dict[str, Any]:
+    """What decides the pages of a source: its settings, and checksums in place of paths."""
+    fields = {*COMMON_FIELDS, *TYPE_FIELDS[config.type]}
+    values = config.model_dump(mode="json", include=fields)
+    if config.type == "web":
+        values["seeds"] = [normalise(seed) for seed in config.seeds]
+    elif config.type == "python-docs":
+        values["python"] = f"{sys.version} on {sys.platform}"
+        values["modules"] = list(python_docs.module_names())
+    else:
+        values["files"] = checksums(config)
+    return values
+
+
+def run(context: StageContext, config: SourceConfig) -> Outcome:
+    """Bring the pages of one source in."""
+    if config.type == "warc":
+        return take_archives(context, config)
+    if config.type == "files":
+        return take_files(context, config)
+    if config.type == "web":
+        return crawl_web(context, config, context.machine.connect_to, config.snapshot)
+    return _crawl_python_docs(context, config)
+
+
+def _crawl_python_docs(context: StageContext, config: SourceConfig) -> Outcome:
+    """Serve the demo's site and crawl it as any other; at our own site there is no need to wait."""
+    site = config.model_copy(update={"seeds": [python_docs.BASE_URL], "delay_seconds": 0.0})
+    with python_docs.serving() as address:
+        connect_to = {**context.machine.connect_to, python_docs.HOST: address}
+        return crawl_web(context, site, connect_to, python_docs.SNAPSHOT)
+
+
+STAGE = Stage(name="crawl", version=1, config=SourceConfig, inputs=(), run=run, identity=identity)

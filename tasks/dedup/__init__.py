@@ -1,0 +1,1 @@
+"""Dedup: documents in, one of each set of copies out; the others name the copy that stayed."""

@@ -1,0 +1,32 @@
+"""What direct preference optimisation is."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DpoConfig(BaseModel):
+    """DPO (Rafailov et al. 2023, arXiv:2305.18290), with the input model as the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Preference training (DPO)")
+
+    steps: int = Field(150, ge=1, title="Steps", description="Optimizer steps")
+    batch_size: int = Field(16, ge=1, title="Batch size", description="Pairs in one step")
+    micro_batch_size: int | None = Field(None, ge=1, title="Micro-batch size")
+    max_tokens: int = Field(
+        256, ge=8, title="Longest answer with its prompt, tokens", description="Others are left out"
+    )
+    beta: float = Field(
+        0.1, gt=0, le=10, title="Beta", description="How strongly the policy is held to the input"
+    )
+    sft_weight: float = Field(
+        0.2,
+        ge=0,
+        le=10,
+        title="Weight of the chosen answer's own loss",
+        description="Keeps likely what was chosen (RPO; Pang et al. 2024, arXiv:2404.19733)",
+    )
+    lr: float = Field(1e-4, gt=0, le=1, title="Learning rate")
+    warmup_steps: int = Field(10, ge=0, title="Warm-up steps")
+    weight_decay: float = Field(0.0, ge=0, title="Weight decay")
+    eval_every_steps: int = Field(50, ge=1, title="Evaluate every N steps")
+    eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
+    seed: int = Field(0, ge=0, title="Seed")

@@ -1,0 +1,38 @@
+"""The dpo stage: a checkpoint and preferences in, an aligned checkpoint out."""
+
+from model.config import OptimConfig, RecordData, TrainJob
+from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.training import train
+from tasks.dpo.config import DpoConfig
+
+
+def run(context: StageContext, config: DpoConfig) -> Outcome:
+    """Make chosen answers likelier than rejected ones, held to the input model by beta."""
+    instructions = context.input("instructions")
+    job = TrainJob(
+        objective="dpo",
+        init_from=str(context.input("checkpoint").folder()),
+        data=RecordData(
+            train=str(instructions.fetch("preferences-train.jsonl")),
+            val=str(instructions.fetch("preferences-validation.jsonl")),
+        ),
+        out_dir=str(context.path),
+        steps=config.steps,
+        seq_len=config.max_tokens,
+        batch_size=config.batch_size,
+        micro_batch_size=config.micro_batch_size,
+        optim=OptimConfig(
+            lr=config.lr, warmup_steps=config.warmup_steps, weight_decay=config.weight_decay
+        ),
+        dpo_beta=config.beta,
+        dpo_sft_weight=config.sft_weight,
+        seed=config.seed,
+        eval_every_steps=config.eval_every_steps,
+        eval_batches=config.eval_batches,
+    )
+    return train(context, job)
+
+
+STAGE = Stage(
+    name="dpo", version=1, config=DpoConfig, inputs=("checkpoint", "instructions"), run=run
+)

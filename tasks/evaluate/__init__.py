@@ -1,0 +1,1 @@
+"""Measure one model: perplexity, multiple choice, samples."""

@@ -1,0 +1,29 @@
+"""What is measured of a model."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluateConfig(BaseModel):
+    """Perplexity, multiple choice by likelihood, and free answers to held-out questions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Evaluation")
+
+    normalisation: Literal["sum", "bytes", "pmi"] = Field(
+        "pmi",
+        title="Multiple-choice score",
+        description="log-likelihood: summed, by byte, or less the answer's likelihood unasked (PMI)",
+    )
+    max_questions: int = Field(
+        600, ge=1, title="Multiple-choice questions", description="At most so many are asked"
+    )
+    max_answers: int = Field(
+        200, ge=1, title="Free answers", description="Questions answered for the comparison"
+    )
+    max_new_tokens: int = Field(96, ge=1, title="Longest answer, tokens")
+    temperature: float = Field(
+        0.0, ge=0, le=2, title="Temperature", description="0 takes the likeliest token"
+    )
+    max_validation_tokens: int = Field(200_000, ge=1, title="Validation tokens")
+    seed: int = Field(0, ge=0, title="Seed")

@@ -1,0 +1,1 @@
+"""Filter: documents in, the good ones out; every other one with the rule that it broke."""

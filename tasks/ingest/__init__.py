@@ -1,0 +1,1 @@
+"""Bring documents from plain files into the store."""

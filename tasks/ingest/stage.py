@@ -1,0 +1,115 @@
+"""The ingest stage: the user's JSONL or Parquet files in, document shards out, one a file.
+
+A line that is not a document is set aside with its reason; it does not stop the file.
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow.parquet as pq
+import zstandard
+
+from tasks.common.document import DOCUMENT_SCHEMA, document_id
+from tasks.common.files import checksums, expand_files
+from tasks.common.funnel import Funnel
+from tasks.common.shard import ShardWriter, part_name
+from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.ingest.config import IngestConfig
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+FIELDS = {field.name: field.type for field in DOCUMENT_SCHEMA}
+ALIASES = {"lang": "language", "license": "licence"}
+
+
+def run(context: StageContext, config: IngestConfig) -> Outcome:
+    """Bring documents from the user's files into the store, one shard a file."""
+    files = expand_files(config.paths)
+    for name in files:
+        if not name.endswith(SUFFIXES):
+            raise ValueError(f"{name}: documents are read from {', '.join(SUFFIXES)}")
+    calls = [
+        (config, name, str(path.resolve()), context.path, index)
+        for index, (name, path) in enumerate(files.items())
+    ]
+    funnels = context.map(
+        ingest_file, calls, key="file", names=lambda i: [part_name(i), f"dropped/{part_name(i)}"]
+    )
+    return Outcome(funnel=Funnel.total(map(Funnel.model_validate, funnels)))
+
+
+def ingest_file(
+    config: IngestConfig, name: str, path: str, folder: Path, index: int
+) -> dict[str, Any]:
+    """Read one file into shard ``index``; returns its ledger."""
+    with ShardWriter(folder, index) as writer:
+        for number, record in enumerate(_records(Path(path)), start=1):
+            url = f"file://{config.source}/{name}#{number}"
+            row, reason = as_document(record, url, config)
+            if reason:
+                writer.drop(row, reason, detail=f"{name}, record {number}")
+            else:
+                writer.keep(row)
+    return writer.funnel.model_dump()
+
+
+def as_document(record: Any, url: str, config: IngestConfig) -> tuple[dict[str, Any], str | None]:
+    """A row of the document schema from any mapping with a text, or the reason why not."""
+    row: dict[str, Any] = {"url": url, "source": config.source, "kind": config.kind, "text": ""}
+    row["licence"] = config.licence
+    reason = None
+    if not isinstance(record, Mapping):
+        reason = "not_an_object"
+    elif not isinstance(record.get("text"), str):
+        reason = "no_text"
+    else:
+        named = {ALIASES.get(key, key): value for key, value in record.items()}
+        row |= {k: v for k, v in named.items() if _fits(k, v)}
+    row.setdefault("id", document_id(url, ""))
+    row["text"] = row["text"].encode("utf-8", "replace").decode().replace("\0", "")
+    return row, reason
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name not in FIELDS or value is None:
+        return False
+    return isinstance(value, str) if str(FIELDS[name]) == "string" else isinstance(value, float)
+
+
+def _records(path: Path) -> Iterator[Any]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                yield from batch.to_pylist()
+        return
+    with _open_text(path) as lines:
+        yield from _parsed(lines)
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Any]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            yield None
+
+
+def _open_text(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
+    if path.suffix == ".zst":
+        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+        return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
+    return path.open(encoding="utf-8", errors="replace")
+
+
+def _identity(config: IngestConfig) -> Mapping[str, Any]:
+    return config.model_dump(mode="json") | {"paths": checksums(config.paths)}
+
+
+STAGE = Stage(
+    name="ingest", version=1, config=IngestConfig, inputs=(), run=run, identity=_identity
+)

@@ -1,0 +1,1 @@
+"""Build instructions, preferences and a multiple-choice suite."""

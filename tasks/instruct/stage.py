@@ -1,0 +1,117 @@
+"""The instruct stage: documents (or the user's files) in, post-training data out.
+
+Out, one JSON object a line: ``sft-{train,validation}.jsonl``,
+``preferences-{train,validation}.jsonl``, ``questions.jsonl``, ``multiple-choice.jsonl``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.common.files import checksums, expand_files
+from tasks.common.shard import read_tables
+from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.store import Artifact
+from tasks.instruct import compose
+from tasks.instruct.config import InstructConfig
+from tasks.instruct.docstrings import module_name, read_facts
+from tasks.instruct.records import check_choice, check_conversation, check_preference
+
+Record = dict[str, Any]
+
+
+def run(context: StageContext, config: InstructConfig) -> Outcome:
+    """Build instructions, preferences and a held-out multiple-choice suite."""
+    made = _from_files(config) if config.origin == "files" else _from_corpus(context, config)
+    for name, records in made.items():
+        _write(context.path / f"{name}.jsonl", records)
+        context.log.info("%s: %d records", name, len(records))
+    return Outcome(metrics={name.replace("-", "_"): len(records) for name, records in made.items()})
+
+
+def _from_corpus(context: StageContext, config: InstructConfig) -> dict[str, list[Record]]:
+    facts = [
+        fact
+        for artifact, name in context.shards("documents")
+        for module, text in _code_documents(artifact, name)
+        for fact in read_facts(text, module)
+    ]
+    taught, held_out = compose.split_facts(compose.usable_facts(facts, config), config)
+    return {
+        **_split("sft", compose.conversations(taught, config)),
+        **_split("preferences", compose.preferences(taught, config)),
+        "questions": compose.open_questions(held_out),
+        "multiple-choice": compose.multiple_choice(held_out, config),
+    }
+
+
+def _from_files(config: InstructConfig) -> dict[str, list[Record]]:
+    sft = _read(config.sft_files, check_conversation)
+    held_out, taught = sft[: config.num_eval], sft[config.num_eval :]
+    questions = [
+        {
+            "id": record["id"],
+            "prompt": record["messages"][:-1],
+            "reference": record["messages"][-1]["content"],
+        }
+        for record in held_out
+    ]
+    return {
+        **_split("sft", taught),
+        **_split("preferences", _read(config.preference_files, check_preference)),
+        "questions": questions,
+        "multiple-choice": _read(config.multiple_choice_files, check_choice),
+    }
+
+
+def _code_documents(artifact: Artifact, name: str) -> list[tuple[str, str]]:
+    found = []
+    for table in read_tables(artifact.fetch(name)):
+        for row in table.select(["kind", "url", "source", "text"]).to_pylist():
+            path = row["url"].removeprefix(f"file://{row['source']}/")
+            if row["kind"] == "code" and path.endswith(".py"):
+                found.append((module_name(path), row["text"]))
+    return found
+
+
+def _split(name: str, records: list[Record]) -> dict[str, list[Record]]:
+    train, validation = compose.split_validation(records)
+    return {f"{name}-train": train, f"{name}-validation": validation}
+
+
+def _read(paths: Sequence[str], check: Any) -> list[Record]:
+    records = []
+    for name, path in expand_files(paths).items():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            where = f"{name}, line {number}"
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{where} is not JSON: {error}") from error
+            check(record, where)
+            records.append({"id": f"{name}:{number}", **record})
+    return records
+
+
+def _write(path: Path, records: list[Record]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _identity(config: InstructConfig) -> Mapping[str, Any]:
+    identity = config.model_dump(mode="json")
+    for name in ("sft_files", "preference_files", "multiple_choice_files"):
+        identity[name] = checksums(identity[name])
+    return identity
+
+
+STAGE = Stage(
+    name="instruct",
+    version=1,
+    config=InstructConfig,
+    inputs=("documents",),
+    run=run,
+    identity=_identity,
+)

@@ -1,0 +1,1 @@
+"""Draw the final report of a run."""

@@ -1,0 +1,77 @@
+"""Plots as SVG text and PNG data addresses. Pure: values in, pictures out, the same for the same."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
+from matplotlib.figure import Figure  # noqa: E402
+
+plt.rcParams.update({"svg.hashsalt": "bloomery", "font.size": 9, "axes.spines.top": False})
+plt.rcParams.update({"axes.spines.right": False, "svg.fonttype": "none"})
+IRON, EMBER, ASH = "#2f4b5c", "#d9622b", "#9aa5ab"
+
+
+def loss_figure(curves: Sequence[dict[str, Any]]) -> Figure:
+    """Training and held-out loss by step, one panel a stage."""
+    figure, axes = plt.subplots(1, max(1, len(curves)), figsize=(10, 3), squeeze=False)
+    for axis, curve in zip(axes[0], curves, strict=False):
+        axis.plot(curve["steps"], curve["loss"], color=ASH, lw=0.8, label="training")
+        axis.plot(curve["eval_steps"], curve["eval_loss"], color=EMBER, marker="o", ms=3, label="held out")
+        axis.set(title=curve["stage"], xlabel="step", ylabel="loss, nats a token")
+        axis.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def funnel_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Kept and dropped documents by stage, from the top down."""
+    figure, axis = plt.subplots(figsize=(10, 0.4 + 0.3 * max(1, len(rows))))
+    names = [row["stage"] for row in rows]
+    kept = [row["num_kept"] for row in rows]
+    dropped = [row["num_in"] - row["num_kept"] for row in rows]
+    axis.barh(names, kept, color=IRON, label="kept")
+    axis.barh(names, dropped, left=kept, color=EMBER, label="dropped")
+    axis.invert_yaxis()
+    axis.set_xlabel("documents")
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def accuracy_figure(models: Sequence[dict[str, Any]]) -> Figure:
+    """Multiple-choice accuracy with 95 % intervals, and chance as a line."""
+    figure, axis = plt.subplots(figsize=(5, 3))
+    for index, model in enumerate(models):
+        score = model["multiple_choice"]
+        below, above = score["accuracy"] - score["low"], score["high"] - score["accuracy"]
+        axis.errorbar(
+            index, score["accuracy"], yerr=[[below], [above]], fmt="o", color=IRON, capsize=4
+        )
+        axis.axhline(score["chance"], color=EMBER, ls="--", lw=1)
+    axis.set_xticks(range(len(models)), [model["name"] for model in models])
+    axis.set(ylabel="accuracy", title="multiple choice (dashed: chance)")
+    axis.set_xlim(-0.5, len(models) - 0.5)
+    figure.tight_layout()
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an ``<svg>`` element."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def as_data_url(figure: Figure) -> str:
+    """The figure as a PNG ``data:`` address, for Markdown."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    plt.close(figure)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

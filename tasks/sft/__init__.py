@@ -1,0 +1,1 @@
+"""Teach a pretrained model to follow instructions."""

@@ -1,0 +1,1 @@
+"""Train a byte-level BPE vocabulary on a mixed corpus."""

@@ -1,0 +1,26 @@
+"""Byte-level BPE: every byte has a token, so nothing is ever unknown."""
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from model.chat import SPECIAL_TOKENS
+from tasks.tokenizer.config import TokenizerConfig
+
+
+def train_bpe(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """Learn a vocabulary from ``texts``; the same texts in the same order give the same one."""
+    tokenizer = Tokenizer(models.BPE())
+    split = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    if config.split_digits:
+        split.insert(0, pre_tokenizers.Digits(individual_digits=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer

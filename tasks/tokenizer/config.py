@@ -1,0 +1,22 @@
+"""What a tokenizer is made like."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TokenizerConfig(BaseModel):
+    """Byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Tokenizer")
+
+    vocab_size: int = Field(
+        4096, ge=320, le=262_144, title="Vocabulary size", description="Entries, special ones too"
+    )
+    max_train_bytes: int = Field(
+        50_000_000,
+        ge=1_000,
+        title="Training text, bytes",
+        description="Text to learn from, taken from each group by its share of the mixture",
+    )
+    split_digits: bool = Field(
+        True, title="Split digits", description="One token a digit, so that numbers read alike"
+    )

@@ -1,0 +1,1 @@
+"""Encode a mixed corpus into token shards."""

@@ -1,0 +1,118 @@
+"""A checkpoint is whole or refused; an export is the same bytes for the same weights."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import (
+    export_model,
+    latest_checkpoint,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+)
+from model.config import OptimConfig
+from model.decoder import Decoder
+from model.optim import make_optimizer
+
+
+@pytest.fixture
+def trained(tiny):
+    return make_trained(tiny, seed=0)
+
+
+def make_trained(config, seed):
+    """A model and an optimizer that has moments."""
+    torch.manual_seed(seed)
+    model = Decoder(config)
+    optimizer = make_optimizer(model, OptimConfig())
+    for _ in range(2):
+        model(torch.randint(config.vocab_size, (1, 8))).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, optimizer
+
+
+def test_everything_comes_back(tmp_path, tiny, trained):
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    np.random.randn(1)  # leaves half a pair behind in the generator
+    path = save_checkpoint(tmp_path, 12, *trained, {"loader": {"web": 3}})
+    drawn = (random.random(), np.random.randn(), torch.rand(3))
+    other = make_trained(tiny, seed=5)
+    checkpoint = load_checkpoint(path, *other)
+    assert (checkpoint.step, checkpoint.state) == (12, {"loader": {"web": 3}})
+    for mine, back in zip(trained[0].parameters(), other[0].parameters(), strict=True):
+        assert torch.equal(mine, back)
+    mine, back = (optimizer.state_dict()["state"] for _, optimizer in (trained, other))
+    for index, entry in mine.items():
+        for name, tensor in entry.items():
+            assert torch.equal(tensor, back[index][name]), name
+    assert (random.random(), np.random.randn()) == drawn[:2]
+    assert torch.equal(torch.rand(3), drawn[2])
+
+
+def test_the_last_two_are_kept(tmp_path, trained):
+    for step in (5, 10, 15):
+        save_checkpoint(tmp_path, step, *trained, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000015"]
+    assert latest_checkpoint(tmp_path).name == "step-00000015"
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "trainer.safetensors", "trainer.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_checkpoint_is_refused_and_the_good_one_named(tmp_path, trained, file, damage):
+    save_checkpoint(tmp_path, 5, *trained, {})
+    path = save_checkpoint(tmp_path, 10, *trained, {})
+    content = bytearray((path / file).read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        (path / file).write_bytes(content)
+    elif damage == "truncate":
+        (path / file).write_bytes(content[:-1])
+    else:
+        (path / file).unlink()
+    assert latest_checkpoint(tmp_path).name == "step-00000005"
+    with pytest.raises(ValueError, match=rf"{file} .*newest good checkpoint is .*step-00000005"):
+        load_checkpoint(path, *trained)
+
+
+def test_a_folder_without_checksums_is_no_checkpoint(tmp_path, trained):
+    path = save_checkpoint(tmp_path, 5, *trained, {})
+    (path / "checksums.json").unlink()
+    assert latest_checkpoint(tmp_path) is None
+    with pytest.raises(ValueError, match="no good one"):
+        load_checkpoint(path, *trained)
+    assert latest_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_save_that_dies_half_way_leaves_the_old_one(tmp_path, trained, monkeypatch):
+    save_checkpoint(tmp_path, 5, *trained, {})
+    with monkeypatch.context() as patch:
+        patch.setattr("model.checkpoint._checksums", lambda folder: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save_checkpoint(tmp_path, 10, *trained, {})
+    assert latest_checkpoint(tmp_path).name == "step-00000005"
+    assert save_checkpoint(tmp_path, 10, *trained, {}) == latest_checkpoint(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_export_has_the_same_bytes_each_time_and_loads(tmp_path, trained, tokenizer_path):
+    model, _ = trained
+    folders = [export_model(tmp_path / name, model, tokenizer_path) for name in ("a", "b", "a")]
+    for file in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
+    loaded, tokenizer = load_model(folders[0])
+    x_BT = torch.arange(12)[None]
+    assert torch.equal(loaded(x_BT), model(x_BT))
+    assert tokenizer.encode_special_tokens
+
+
+def test_what_is_no_model_is_refused(tmp_path, trained, tokenizer_path):
+    with pytest.raises(ValueError, match=r"no config\.json"):
+        load_model(tmp_path)
+    folder = export_model(tmp_path / "model", trained[0], tokenizer_path)
+    (folder / "model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        load_model(folder)

@@ -1,0 +1,126 @@
+"""Laws of the model itself, with transformers as the independent witness."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model.config import PRESETS, ModelConfig, model_preset
+from model.decoder import Decoder
+from model.huggingface import from_huggingface, to_huggingface
+from model.objectives import next_token_loss
+
+GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}
+
+
+def perturbed(config: ModelConfig) -> Decoder:
+    """Norm gains and biases away from one and nought: else a swap of two would go unseen."""
+    torch.manual_seed(0)
+    model = Decoder(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def tokens(config: ModelConfig, batch: int = 2, length: int = 24) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(config.vocab_size, (batch, length), generator=generator)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@torch.no_grad()
+def test_llama_has_the_logits_of_transformers(tiny, tied):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = perturbed(dataclasses.replace(tiny, tie_embeddings=tied, rope_theta=500.0))
+    config, state = to_huggingface(model)
+    theirs = LlamaForCausalLM(LlamaConfig(**config)).eval()
+    theirs.load_state_dict(state)
+    x_BT = tokens(model.config)
+    torch.testing.assert_close(model(x_BT), theirs(x_BT).logits, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_gpt2_has_the_logits_of_transformers(tiny):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = perturbed(dataclasses.replace(tiny, **GPT2))
+    config, state = to_huggingface(model)
+    theirs = GPT2LMHeadModel(GPT2Config(**config)).eval()
+    theirs.load_state_dict(state)
+    x_BT = tokens(model.config)
+    torch.testing.assert_close(model(x_BT), theirs(x_BT).logits, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, GPT2])
+def test_export_to_transformers_and_back_is_bit_equal(tiny, changes, tmp_path):
+    model = perturbed(dataclasses.replace(tiny, **changes))
+    config, state = to_huggingface(model)
+    save_file(state, tmp_path / "model.safetensors")
+    back = from_huggingface(config, load_file(tmp_path / "model.safetensors"))
+    assert back.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, back.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("changes", [{}, GPT2])
+@torch.no_grad()
+def test_the_future_cannot_leak(tiny, changes):
+    model = perturbed(dataclasses.replace(tiny, **changes))
+    x_BT = tokens(model.config)
+    changed_BT = x_BT.clone()
+    changed_BT[:, 10:] = (changed_BT[:, 10:] + 1) % model.config.vocab_size
+    before, after = model(x_BT), model(changed_BT)
+    torch.testing.assert_close(before[:, :10], after[:, :10], rtol=0, atol=0)
+    assert not torch.equal(before[:, 10:], after[:, 10:])
+
+
+@pytest.mark.parametrize("preset", ["llama-demo", "gpt2-demo"])
+@torch.no_grad()
+def test_an_untrained_model_is_as_good_as_guessing(preset):
+    torch.manual_seed(0)
+    config = model_preset(preset, vocab_size=4096, max_seq_len=64)
+    x_BT = tokens(config, batch=4, length=65)
+    total, count = next_token_loss(Decoder(config)(x_BT[:, :-1]), x_BT[:, 1:])
+    assert float(total / count) == pytest.approx(math.log(4096), abs=0.1)
+
+
+def test_one_batch_can_be_learned_by_heart(tiny):
+    torch.manual_seed(0)
+    model = Decoder(tiny)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0, fused=True)
+    x_BT = tokens(tiny, batch=2, length=17)
+    for _ in range(120):
+        total, count = next_token_loss(model(x_BT[:, :-1]), x_BT[:, 1:])
+        optimizer.zero_grad()
+        (total / count).backward()
+        optimizer.step()
+    assert (total / count).item() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("preset", "vocab_size", "millions"),
+    [
+        ("llama-demo", 4096, 2.9),
+        ("llama-small", 16_384, 32.1),
+        ("llama-base", 50_304, 121),
+        ("gpt2-base", 50_257, 124.4),
+    ],
+)
+def test_presets_have_the_size_they_promise(preset, vocab_size, millions):
+    with torch.device("meta"):
+        model = Decoder(model_preset(preset, vocab_size, max_seq_len=1024))
+    assert model.num_parameters() / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def test_every_preset_is_a_valid_configuration():
+    for name in PRESETS:
+        assert model_preset(name, vocab_size=1000, max_seq_len=128).vocab_size == 1000
+
+
+def test_a_text_longer_than_the_model_is_refused(tiny):
+    with pytest.raises(ValueError, match="max_seq_len = 64"):
+        Decoder(tiny)(torch.zeros(1, 65, dtype=torch.long))

@@ -1,0 +1,74 @@
+"""Configurations survive JSON, and say what is wrong with them."""
+
+import json
+
+import pytest
+
+from model.config import ModelConfig, OptimConfig, TrainJob, model_preset
+
+
+@pytest.mark.parametrize("objective", ["pretrain", "sft", "dpo"])
+def test_a_job_survives_json(make_job, objective):
+    job = make_job(objective)
+    assert TrainJob.from_json_dict(json.loads(json.dumps(job.to_json_dict()))) == job
+
+
+def test_an_unknown_key_is_named_beside_the_known_ones(tiny):
+    with pytest.raises(ValueError, match=r"unknown key 'n_layer'; known: .*n_layers"):
+        ModelConfig.from_json_dict(tiny.to_json_dict() | {"n_layer": 3})
+
+
+def test_an_unknown_key_deep_in_a_job_is_named(make_job):
+    data = make_job("pretrain").to_json_dict()
+    data["optim"]["learning_rate"] = 1
+    with pytest.raises(ValueError, match="OptimConfig: unknown key 'learning_rate'"):
+        TrainJob.from_json_dict(data)
+
+
+def test_a_missing_key_is_named(tiny):
+    data = tiny.to_json_dict()
+    del data["width"]
+    with pytest.raises(ValueError, match="missing key 'width'"):
+        ModelConfig.from_json_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("steps", "ten"), ("steps", 1.5), ("steps", True), ("objective", "rl"), ("model", 3)],
+)
+def test_an_ill_typed_value_is_named(make_job, key, value):
+    with pytest.raises(ValueError, match=f"TrainJob.{key}"):
+        TrainJob.from_json_dict(make_job("pretrain").to_json_dict() | {key: value})
+
+
+def test_a_whole_number_is_a_float_too():
+    assert OptimConfig.from_json_dict({"lr": 1}).lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"width": 30}, "multiple of n_heads"),
+        ({"n_kv_heads": 3}, "multiple of n_kv_heads"),
+        ({"width": 12}, "even"),
+        ({"n_layers": 0}, "n_layers"),
+    ],
+)
+def test_impossible_shapes_are_refused(tiny, replace, changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        replace(tiny, **changes)
+
+
+def test_a_job_needs_one_start_and_the_data_of_its_objective(make_job, replace):
+    pretrain, sft = make_job("pretrain"), make_job("sft")
+    with pytest.raises(ValueError, match="exactly one of model and init_from"):
+        replace(pretrain, init_from="x")
+    with pytest.raises(ValueError, match="needs PretrainData"):
+        replace(pretrain, data=sft.data)
+    with pytest.raises(ValueError, match="max_seq_len"):
+        replace(pretrain, seq_len=1000)
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="known: llama-demo"):
+        model_preset("llama-big", 100, 10)
