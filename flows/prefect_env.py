@@ -40,6 +40,7 @@ def configure(home: Path | None = None) -> Path:
     for name, value in _settings().items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(state / "prefect"))
+    _keep_proxies_off_loopback()
     if "PREFECT_API_URL" not in os.environ and (url := running_server(state)):
         os.environ["PREFECT_API_URL"] = url
     return state
@@ -62,6 +63,12 @@ def answers(api_url: str) -> bool:
             return bool(response.read() == b"true")
     except (URLError, OSError):
         return False
+
+
+def _keep_proxies_off_loopback() -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = os.environ.get(name, "").split(",")
+        os.environ[name] = ",".join(dict.fromkeys([*filter(None, hosts), "127.0.0.1", "localhost"]))
 
 
 def _settings() -> dict[str, str]:

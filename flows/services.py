@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import psutil
 
 from flows.prefect_env import ROOT, SERVICES_FILE, answers, configure
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WORKER_LIMITS = {"cpu": 2, "gpu": 1}  # runs at the same time, by work pool
 START_TIMEOUT_SECONDS = 240.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -81,6 +83,10 @@ def up(host: str = "127.0.0.1", port: int = 4200, workers: bool = True) -> None:
             print(f"already running: {running.ui_url}; nothing changed")
             return
         _check_free(host, port, api_url)
+        if host not in LOOPBACK:
+            print(
+                f"anyone who reaches {host}:{port} can run code here: docker/README.md has a login"
+            )
         os.environ["PREFECT_API_URL"] = api_url
         os.environ["BLOOMERY_STORE"] = _absolute(os.environ.get("BLOOMERY_STORE", "store"))
         try:
@@ -126,7 +132,7 @@ def connect(api_url: str) -> httpx.Client:
 def _start(state: Path, host: str, port: int, api_url: str, workers: bool) -> None:
     server = ["prefect", "server", "start", "--host", host, "--port", str(port)]
     with _progress(f"starting Prefect's server on {api_url.removesuffix('/api')}"):
-        _wait(lambda: answers(api_url), _spawn(state, api_url, "server", server))
+        _wait(partial(answers, api_url), _spawn(state, api_url, "server", server))
     with _progress("registering deployments"):
         _bootstrap(state)
     with connect(api_url) as api:
@@ -137,7 +143,7 @@ def _start(state: Path, host: str, port: int, api_url: str, workers: bool) -> No
             with _progress(f"starting worker {pool}"):
                 since = datetime.now(UTC)
                 service = _spawn(state, api_url, f"worker-{pool}", worker)
-                _wait(lambda p=pool, t=since: _polls(api, p, t), service)
+                _wait(partial(_polls, api, pool, since), service)
         for pool in _paused_pools(api):
             print(f"work pool {pool} is paused: its runs wait until it is resumed in the UI")
 
@@ -236,7 +242,8 @@ def _runs(api: httpx.Client, *state_types: str) -> list[dict[str, Any]]:
             "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
         },
     }
-    found: list[dict[str, Any]] = api.post("/flow_runs/filter", json=query).raise_for_status().json()
+    found: list[dict[str, Any]]
+    found = api.post("/flow_runs/filter", json=query).raise_for_status().json()
     return found
 
 

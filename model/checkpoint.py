@@ -58,7 +58,7 @@ def save_checkpoint(
     _write_json(partial / _CHECKSUMS, _checksums(partial))
     _sync_folder(partial)
     shutil.rmtree(final, ignore_errors=True)  # the same step, saved by an earlier attempt
-    os.replace(partial, final)
+    partial.replace(final)
     _sync(final.parent)
     for old in _step_folders(folder)[:-KEEP]:
         shutil.rmtree(old)
@@ -116,7 +116,7 @@ def export_model(folder: str | Path, model: Decoder, tokenizer_path: str | Path)
     shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
     _sync_folder(partial)
     shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
+    partial.replace(final)
     return final
 
 

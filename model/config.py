@@ -24,7 +24,7 @@ class JsonConfig:
 
     @classmethod
     def from_json_dict(cls, data: dict[str, Any]) -> Self:
-        """Build from plain values; an unknown, missing or ill-typed key is a ValueError naming it."""
+        """Build from plain values; an unknown, missing or ill-typed key is named."""
         if not isinstance(data, dict):
             raise ValueError(f"{cls.__name__} must be a JSON object, got {data!r}")
         known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ a line that it was resumed: lines about steps that were lost, and are made again
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ class MetricsLog:
             kept.append(json.dumps({"event": "resumed", "step": step}) + "\n")
         partial = path.with_name(f".{FILE_NAME}.part")
         partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, path)  # a reader tells by the new inode that the log has begun
+        partial.replace(path)  # a reader tells by the new inode that the log has begun
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, event: str, **fields: Any) -> None:

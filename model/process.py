@@ -25,7 +25,7 @@ _LOG_LINES = 20
 _PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-class TrainingStopped(Exception):  # noqa: N818 - not an error: the work so far is saved
+class TrainingStopped(Exception):
     """The trainer was asked to stop, and saved a checkpoint if it was given the time."""
 
 

@@ -9,7 +9,6 @@ In: lists of ids, one a document. Out: two files a shard, and a reader that copi
 The index is renamed into place last: a shard with an index is whole.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -71,8 +70,8 @@ class TokenWriter:
         index = _index_path(self.path)
         with _temporary(index).open("wb") as file:
             np.save(file, np.array([FORMAT_VERSION, self.vocab_size, *self._ends], dtype="<i8"))
-        os.replace(_temporary(self.path), self.path)
-        os.replace(_temporary(index), index)
+        _temporary(self.path).replace(self.path)
+        _temporary(index).replace(index)
 
 
 class TokenShard:
@@ -87,7 +86,8 @@ class TokenShard:
         if actual_bytes != expected_bytes:
             raise ValueError(
                 f"token shard {self.path} has {actual_bytes} bytes, its index says "
-                f"{expected_bytes}: it is damaged or the two files are not of one shard; write it again"
+                f"{expected_bytes}: it is damaged, or the two files are not of one shard; "
+                "write it again"
             )
         # An empty file cannot be mapped.
         empty = np.zeros(0, dtype)

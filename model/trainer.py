@@ -136,8 +136,10 @@ class Trainer:
         return means, norm
 
     def _zeros(self) -> dict[str, Tensor]:
-        """One sum for each of the criterion's names: a rank without rows adds zeros."""
-        return {name: torch.zeros((), device=self.device) for name in self.criterion.names}
+        """One sum for each of the criterion's names: a rank without rows adds zeros. In float64:
+        an evaluation adds up more than float32 can tell apart."""
+        zero = torch.zeros((), device=self.device, dtype=torch.float64)
+        return {name: zero.clone() for name in self.criterion.names}
 
     def _micro_batches(self, batch: TokenBatch) -> Iterator[TokenBatch]:
         rows = (self.job.micro_batch_size or self.job.batch_size) * self.loader.rows_per_sample
@@ -160,7 +162,7 @@ class Trainer:
                     _add_into(totals, self.criterion.sums(self.model, micro), 1)
                 num_bytes += self._target_bytes(micro)
         self.model.train()
-        totals["bytes"] = torch.tensor(float(num_bytes), device=self.device)
+        totals["bytes"] = torch.tensor(float(num_bytes), device=self.device, dtype=torch.float64)
         self.ranks.add(totals.values())
         return _val_metrics({name: float(value) for name, value in totals.items()}, count)
 
@@ -275,7 +277,9 @@ class Trainer:
         busy. Whatever is saved or reported is looked at first."""
         if not self._unchecked:
             return
-        numbers = torch.stack([torch.stack([loss, norm]) for _, loss, norm in self._unchecked])
+        numbers = torch.stack(
+            [torch.stack([loss, norm.double()]) for _, loss, norm in self._unchecked]
+        )
         for (step, *_), (loss, norm) in zip(self._unchecked, numbers.tolist(), strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 good = latest_checkpoint(self.checkpoints)

@@ -24,14 +24,14 @@ def train(training_file: Path, model_file: Path, config: ClassifyConfig) -> None
         env={
             **os.environ,
             "GLIBC_TUNABLES": PERTURB,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         },
         capture_output=True,
         text=True,
     )
     if done.returncode:
         raise RuntimeError(f"fastText could not be trained: {done.stderr.strip()[-1000:]}")
-    os.replace(partial, model_file)
+    partial.replace(model_file)
 
 
 class Classifier:

@@ -65,7 +65,8 @@ def run(context: StageContext, config: ClassifyConfig) -> Outcome:
 def label_for(model: str, row: dict[str, Any], config: ClassifyConfig) -> str | None:
     """What ``model`` can learn from a document; None if nothing."""
     if model == DOMAIN_MODEL:
-        return row["domain"]
+        domain: str | None = row["domain"]
+        return domain
     if row["kind"] != "prose":
         return None
     return GOOD if row["source"] in config.quality_reference_sources else OTHER

@@ -1,6 +1,6 @@
 """The classify stage as a Prefect task."""
 
-from tasks.common.stage_task import stage_task
 from tasks.classify.stage import STAGE
+from tasks.common.stage_task import stage_task
 
 classify = stage_task(STAGE)

@@ -10,12 +10,13 @@ import logging
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from typing import Any
 
-PROGRESS_LINES = 10
+SECONDS_BETWEEN_LINES = 5.0
 MAX_PENDING = 256  # submitted ahead: enough to keep any number of workers busy
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -68,8 +69,8 @@ def map_pieces(
     todo = [index for index in range(len(calls)) if not is_done(index)]
     num_done = len(calls) - len(todo)
     if num_done:
-        log.info("%d of %d %ss were done before", num_done, len(calls), unit)
-    line_every = max(1, len(todo) // PROGRESS_LINES)
+        log.info("%s: %d of %d were done before", unit, num_done, len(calls))
+    next_line = time.monotonic() + SECONDS_BETWEEN_LINES
     pending: dict[cf.Future[Any], int] = {}
     error: BaseException | None = None
     while pending or (todo and not error):
@@ -90,8 +91,9 @@ def map_pieces(
                 continue
             on_done(index, future.result())
             num_done += 1
-            if num_done % line_every == 0 or num_done == len(calls):
-                log.info("%d of %d %ss", num_done, len(calls), unit)
+            if time.monotonic() >= next_line:
+                next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+                log.info("%s: %d of %d", unit, num_done, len(calls))
     if error:
         raise error
 

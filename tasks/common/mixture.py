@@ -1,7 +1,7 @@
 """The shape of a mixed corpus: groups of documents with weights, as later stages read it.
 
-``mixture.json`` holds the table; ``train/GROUP/part-….parquet`` and ``validation/GROUP/…`` hold
-the documents.
+``mixture.json`` holds the table, a row a group, each naming its ``folder``;
+``train/FOLDER/part-….parquet`` and ``validation/FOLDER/…`` hold the documents.
 """
 
 import json
@@ -18,7 +18,3 @@ def read_mixture(artifact: Artifact) -> dict[str, Any]:
     table: dict[str, Any] = json.loads(artifact.fetch(MIXTURE_NAME).read_text())
     return table
 
-
-def group_names(artifact: Artifact) -> list[str]:
-    """The groups, in the order of the table."""
-    return [row["group"] for row in read_mixture(artifact)["groups"]]

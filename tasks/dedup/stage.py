@@ -23,7 +23,7 @@ KEY_COLUMNS = ["id", "text", "source", "fetched_at"]
 
 
 def run(context: StageContext, config: DedupConfig) -> Outcome:
-    """Keep one of each set of copies. In: documents of all sources. Out: same schema, fewer rows."""
+    """Keep one of each set of copies. In: documents of all sources. Out: fewer rows."""
     shards = context.shards("documents")
     if not shards:
         raise ValueError("dedup was given no shards; give it the artifact of extract or filter")

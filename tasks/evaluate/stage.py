@@ -21,7 +21,7 @@ from model.generate import generate
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
-from tasks.common.mixture import TRAIN, VALIDATION, group_names
+from tasks.common.mixture import TRAIN, VALIDATION, read_mixture
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.evaluate.config import EvaluateConfig
@@ -62,13 +62,15 @@ def _perplexity(
 ) -> dict[str, Any]:
     """Bits per byte over all and by group, beside a unigram model of the same training tokens."""
     folder, byte_lengths = tokens.folder(), chat.token_byte_lengths(tokenizer)
-    groups = group_names(tokens)
+    groups = {row["group"]: row["folder"] for row in read_mixture(tokens)["groups"]}
     vocab_size = len(byte_lengths)
     train_counts = sum(
-        (_counts(_read_tokens(folder, tokens, TRAIN, group), vocab_size) for group in groups),
+        (_counts(_read_tokens(folder, tokens, TRAIN, own), vocab_size) for own in groups.values()),
         start=np.zeros(vocab_size, dtype=np.int64),
     )
-    validation = {group: _read_tokens(folder, tokens, VALIDATION, group) for group in groups}
+    validation = {
+        group: _read_tokens(folder, tokens, VALIDATION, own) for group, own in groups.items()
+    }
     total = sum(map(len, validation.values()))
     share = min(1.0, config.max_validation_tokens / max(1, total))
     sums = np.zeros(4)  # nats, tokens, bytes, unigram bits
@@ -153,8 +155,9 @@ def _plain(tokenizer: Tokenizer) -> AsContext:
     return lambda question: [bos, *chat.encode_text(tokenizer, f"{question}\n")]
 
 
-def _read_tokens(folder: Path, tokens: Artifact, split: str, group: str) -> np.ndarray:
-    shards = [TokenShard(folder / name) for name in tokens.names(".bin", f"{split}/{group}")]
+def _read_tokens(folder: Path, tokens: Artifact, split: str, group_folder: str) -> np.ndarray:
+    names = tokens.names(".bin", f"{split}/{group_folder}")
+    shards = [TokenShard(folder / name) for name in names]
     return np.concatenate([shard.tokens_N for shard in shards] or [np.zeros(0, np.uint16)])
 
 

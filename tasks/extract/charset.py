@@ -35,7 +35,7 @@ def decode(data: bytes, declared: str | None, *, is_html: bool) -> str:
         text = None if _never_fails(name) else _try(data, name)
         if text is not None:
             return text
-    return str(bytes_to_str(data, detect_encoding(data), errors="replace"))
+    return str(bytes_to_str(data, detect_encoding(data) or "utf-8", errors="replace"))
 
 
 def clean_text(text: str) -> str:

@@ -45,7 +45,7 @@ class Body:
     charset: str | None
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer about a page, no error
     """A page that is none of ours; carries the reason."""
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
@@ -133,7 +133,10 @@ def _html_page(body: Body) -> Page:
 
 
 def main_text(tree: HTMLTree) -> str:
-    """A page's main text: lists, headings and the indentation of code kept, menus left out."""
+    """A page's main text: lists, headings and the indentation of code kept, menus left out.
+
+    Known limit: Resiliparse takes ``<ul>`` lists within two levels of ``<body>`` for menus.
+    """
     text = _tidy(extract_plain_text(tree, main_content=True, alt_texts=False))
     if len(text) >= MIN_MAIN_CHARS:
         return text

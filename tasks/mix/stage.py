@@ -35,7 +35,7 @@ NO_GROUP = "unknown"
 
 
 def run(context: StageContext, config: MixConfig) -> Outcome:
-    """Group, shuffle and weigh documents. In: scored documents. Out: training and validation sets."""
+    """Group, shuffle and weigh documents. In: scored ones. Out: training and validation sets."""
     shards = context.shards("documents")
     (context.path / INDEX_FOLDER).mkdir(exist_ok=True)
     sizes = context.map(
@@ -142,7 +142,7 @@ def write_part(
 
 
 def _picked(path: Path, rows: np.ndarray) -> list[tuple[pa.Table, slice]]:
-    """The given rows (in rising order) of a shard, batch by batch, with where they are in ``rows``."""
+    """The given rows, in rising order, of a shard: tables, and the stretch of ``rows`` in each."""
     found, start = [], 0
     for table in read_tables(path):
         low, high = np.searchsorted(rows, [start, start + len(table)])

@@ -44,7 +44,7 @@ def shares(
     When all groups are at their limit the targets sum to less than the budget.
     """
     limits = {group: max_epochs * size for group, size in tokens.items()}
-    targets = {group: 0.0 for group in tokens}
+    targets = dict.fromkeys(tokens, 0.0)
     open_groups = {group for group in tokens if limits[group] > 0 and weights[group] > 0}
     while open_groups:
         left = token_budget - sum(targets[group] for group in tokens if group not in open_groups)

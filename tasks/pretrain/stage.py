@@ -12,22 +12,24 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
     """Pretrain a decoder on the mixture, resuming from the last checkpoint if there is one."""
     tokens = context.input("tokens")
     folder = tokens.folder()
-    groups = {row["group"]: row["weight"] for row in read_mixture(tokens)["groups"]}
+    groups = read_mixture(tokens)["groups"]
     shards = {
-        group: [str(folder / name) for name in tokens.names(".bin", f"{TRAIN}/{group}")]
-        for group in groups
+        row["group"]: [str(folder / n) for n in tokens.names(".bin", f"{TRAIN}/{row['folder']}")]
+        for row in groups
     }
     val = [
         str(folder / name)
-        for group in groups
-        for name in tokens.names(".bin", f"{VALIDATION}/{group}")
+        for row in groups
+        for name in tokens.names(".bin", f"{VALIDATION}/{row['folder']}")
     ]
     vocab_size = next(TokenShard(paths[0]).vocab_size for paths in shards.values())
     job = TrainJob(
         objective="pretrain",
         model=model_preset(config.model, vocab_size, config.seq_len),
         tokenizer=str(folder / "tokenizer.json"),
-        data=PretrainData(groups=shards, weights=groups, val=val),
+        data=PretrainData(
+            groups=shards, weights={row["group"]: row["weight"] for row in groups}, val=val
+        ),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.seq_len,

@@ -19,7 +19,7 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
         nonlocal num_bytes
         for group in read_mixture(corpus)["groups"]:
             budget = int(group["weight"] * config.max_train_bytes)
-            for text in _group_texts(corpus, group["group"], budget):
+            for text in _group_texts(corpus, group["folder"], budget):
                 num_bytes += len(text.encode())
                 yield text
 
@@ -33,8 +33,8 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
     )
 
 
-def _group_texts(corpus: Artifact, group: str, budget_bytes: int) -> Iterator[str]:
-    for name in corpus.names(".parquet", f"{TRAIN}/{group}"):
+def _group_texts(corpus: Artifact, folder: str, budget_bytes: int) -> Iterator[str]:
+    for name in corpus.names(".parquet", f"{TRAIN}/{folder}"):
         for table in read_tables(corpus.fetch(name)):
             for text in table["text"].to_pylist():
                 if budget_bytes <= 0:

@@ -26,7 +26,7 @@ def run(context: StageContext, config: TokensConfig) -> Outcome:
         name
         for row in mixture["groups"]
         for split in (TRAIN, VALIDATION)
-        for name in corpus.names(".parquet", f"{split}/{row['group']}")
+        for name in corpus.names(".parquet", f"{split}/{row['folder']}")
     ]
     tokenizer_path = tokenizer.fetch("tokenizer.json")
     results = context.map(
@@ -36,7 +36,7 @@ def run(context: StageContext, config: TokensConfig) -> Outcome:
     )
     for row in mixture["groups"]:
         for split in (TRAIN, VALIDATION):
-            prefix = f"{split}/{row['group']}/"
+            prefix = f"{split}/{row['folder']}/"
             row[f"{split}_tokens"] = sum(r["tokens"] for r in results if r["name"].startswith(prefix))
     shutil.copyfile(tokenizer_path, context.path / "tokenizer.json")
     (context.path / MIXTURE_NAME).write_text(json.dumps(mixture, indent=1))

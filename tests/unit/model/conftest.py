@@ -14,7 +14,7 @@ from model.chat import SPECIAL_TOKENS, encode_document, load_tokenizer
 from model.config import ModelConfig, OptimConfig, PretrainData, RecordData, TrainJob
 from model.tokens import TokenWriter
 
-WORDS = "ash bloom coal draw ember flux gate hearth iron jet kiln lime melt ore".split()
+WORDS = ["ash", "bloom", "coal", "draw", "ember", "flux", "gate", "iron", "jet", "kiln", "ore"]
 VOCAB_SIZE = 320
 
 

@@ -208,7 +208,7 @@ def test_the_tail_gives_whole_lines_of_the_new_file_only(tmp_path):
     assert list(tail.new()) == []
     new = tmp_path / "new"
     new.write_text('{"event": "step", "step": 1}\n{"event": "resumed", "step": 1}\n{"event": "st')
-    os.replace(new, path)
+    new.replace(path)
     assert list(tail.new()) == [{"event": "resumed", "step": 1}]
     with path.open("a") as file:
         file.write('ep", "step": 2}\n')

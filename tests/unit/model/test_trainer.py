@@ -157,7 +157,7 @@ def test_bits_per_byte_count_the_text_and_not_the_tokens(make_job, tokenizer):
 
 
 def test_dpo_starts_where_policy_and_reference_agree_and_learns_to_tell_apart(make_job):
-    job = make_job("dpo", steps=30, batch_size=8, optim=OptimConfig(lr=3e-3, warmup_steps=0))
+    job = make_job("dpo", steps=60, batch_size=8, optim=OptimConfig(lr=3e-3, warmup_steps=0))
     train(job)
     first, *_, last = events(job, "step")
     assert first["loss"] == pytest.approx(math.log(2), rel=1e-5)

@@ -1,0 +1,76 @@
+"""Whatever a page does, the next one is parsed."""
+
+import os
+
+import pytest
+
+from tasks.extract.config import ExtractConfig
+from tasks.extract.guard import Failure, Guard
+from tasks.extract.page import Page
+from tasks.extract.records import Record
+from tests.unit.extract.archive_fixtures import PROSE, http
+
+
+def test_the_next_item_is_served_after_every_kind_of_failure():
+    guard = Guard(
+        "tests.unit.extract.hostile_pages:misbehave",
+        "ok",
+        timeout_seconds=0.5,
+        max_memory_bytes=2_000_000_000,
+    )
+    with guard:
+        for item, reason in [
+            ("hang", "timeout"),
+            ("segfault", "crash"),
+            ("exit", "crash"),
+            ("memory", "memory"),
+            ("error", "error"),
+        ]:
+            failure = guard.call(item)
+            assert isinstance(failure, Failure)
+            assert failure.reason == reason
+            assert guard.call("fine") == "fine ok"
+
+
+def test_no_child_outlives_the_guard():
+    with Guard(
+        "tests.unit.extract.hostile_pages:misbehave",
+        None,
+        timeout_seconds=5,
+        max_memory_bytes=2_000_000_000,
+    ) as guard:
+        guard.call("x")
+        pid = guard._child.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"<div>" * 100_000 + PROSE.encode(),
+        b"<p " + b" ".join(b"a%d=1" % n for n in range(200_000)) + b">" + PROSE.encode(),
+    ],
+)
+def test_pages_that_hang_the_parser_cost_their_time_limit_and_no_more(bomb: bytes):
+    config = ExtractConfig(source="s")
+    calm, poison = (
+        Record(
+            type="response",
+            url="u",
+            record_id="1",
+            date=None,
+            content_type="application/http",
+            payload=http(body),
+        )
+        for body in (f"<p>{PROSE}</p>".encode(), bomb)
+    )
+    with Guard(
+        "tasks.extract.page:extract_page",
+        config,
+        timeout_seconds=2,
+        max_memory_bytes=2_000_000_000,
+    ) as guard:
+        answer = guard.call(poison)
+        assert isinstance(answer, Page) or answer.reason in {"timeout", "crash", "memory"}
+        assert guard.call(calm).text == PROSE.strip()
