@@ -24,9 +24,9 @@ def test_the_table_of_gpt3_follows_from_its_inputs():
     rounding (2.9 is what 18 % would give).
     """
     for group, (tokens, percent, epochs) in GPT3.items():
-        low, high = (
-            300 * (percent + at) / 100 / (tokens - at) - at / 10 for at in (-0.5, 0.5)
-        )
+        printed = 0.05 if epochs > 1 else 0.005
+        low = 3 * (percent - 0.5) / (tokens + 0.5) - printed
+        high = 3 * (percent + 0.5) / (tokens - 0.5) + printed
         if group == "WebText2":
             assert not low <= epochs <= high
         else:

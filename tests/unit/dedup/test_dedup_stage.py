@@ -1,0 +1,173 @@
+"""The stage: copies go, originals stay, whatever the order, the workers, or a kill."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.common.manifest import ArtifactRef, Manifest
+from tasks.common.stage import Machine, materialise
+from tasks.common.store import Store
+from tasks.dedup.config import DedupConfig
+from tasks.dedup.stage import STAGE
+from tests.stages import given
+
+
+def text_of(seed: int, num_words: int = 120) -> str:
+    draw = random.Random(seed)
+    return " ".join(f"w{draw.randrange(5000)}" for _ in range(num_words))
+
+
+def rows(num_documents: int = 40) -> list[dict]:
+    """Originals, an exact copy of each fourth, a near copy of each fifth."""
+    found = []
+    for n in range(num_documents):
+        text = text_of(n)
+        found.append({"id": f"{n:03d}-original", "text": text, "fetched_at": "2026-01-01"})
+        if n % 4 == 0:
+            found.append({"id": f"{n:03d}-exact", "text": text.upper(), "fetched_at": "2026-01-02"})
+        if n % 5 == 0:
+            near = text + " and three more words"
+            found.append({"id": f"{n:03d}-near", "text": near, "fetched_at": "2026-01-03"})
+    return found
+
+
+def shards_of(documents: list[dict], num_shards: int) -> list[list[dict]]:
+    return [documents[at::num_shards] for at in range(num_shards)]
+
+
+def deduplicate(
+    machine: Machine, *inputs: list[list[dict]], config: DedupConfig | None = None
+) -> Manifest:
+    refs = [given(machine, shards) for shards in inputs]
+    return materialise(STAGE, config or DedupConfig(), {"documents": refs}, machine)[0]
+
+
+def read(machine: Machine, manifest: Manifest, folder: str = "") -> list[dict]:
+    artifact = Store(machine.store).open(manifest.ref)
+    names = artifact.names(".parquet", folder)
+    return [row for name in names for row in pq.read_table(artifact.fetch(name)).to_pylist()]
+
+
+def kept_ids(machine: Machine, manifest: Manifest) -> set[str]:
+    return {row["id"] for row in read(machine, manifest)}
+
+
+def test_copies_go_and_name_the_original(machine: Machine):
+    manifest = deduplicate(machine, shards_of(rows(), 3))
+    assert kept_ids(machine, manifest) == {f"{n:03d}-original" for n in range(40)}
+    assert manifest.funnel.dropped == {"exact_duplicate": 10, "near_duplicate": 8}
+    for row in read(machine, manifest, "dropped"):
+        assert row["detail"] == f"{row['id'][:3]}-original"
+
+
+def test_the_longest_copy_can_stay(machine: Machine):
+    manifest = deduplicate(machine, [rows()], config=DedupConfig(keep="longest"))
+    kept = kept_ids(machine, manifest)
+    assert all((f"{n:03d}-near" in kept) == (n % 5 == 0) for n in range(40))
+
+
+def test_each_kind_of_copy_can_be_left_in(machine: Machine):
+    no_near = deduplicate(machine, [rows()], config=DedupConfig(minhash=False))
+    assert no_near.funnel.dropped == {"exact_duplicate": 10}
+    neither = deduplicate(machine, [rows()], config=DedupConfig(minhash=False, exact=False))
+    assert neither.funnel.dropped == {}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("keep", ["first", "longest"])
+def test_the_order_of_documents_decides_nothing(machine: Machine, seed: int, keep: str):
+    config = DedupConfig(keep=keep)
+    plain = deduplicate(machine, shards_of(rows(), 2), config=config)
+    shuffled = rows()
+    random.Random(seed).shuffle(shuffled)
+    other = deduplicate(machine, shards_of(shuffled, 3), config=config)
+    assert kept_ids(machine, plain) == kept_ids(machine, other)
+
+
+def test_short_texts_are_alike_only_when_equal(machine: Machine):
+    shorts = [{"id": f"s{n}", "text": f"just {n}"} for n in range(50)]
+    manifest = deduplicate(machine, [[*shorts, {"id": "again", "text": "Just  7"}]])
+    assert manifest.funnel.dropped == {"exact_duplicate": 1}
+    assert manifest.metrics["largest_cluster_documents"] == 2
+
+
+def test_one_id_in_two_inputs_is_one_document(machine: Machine):
+    mine = [[{"id": "same", "text": text_of(1), "source": "b"}]]
+    theirs = [[{"id": "same", "text": text_of(1), "source": "a"}, {"id": "x", "text": text_of(3)}]]
+    revised = [[{"id": "same", "text": text_of(2), "source": "c"}]]
+    kept = []
+    for inputs in ([mine, theirs, revised], [revised, theirs, mine]):
+        manifest = deduplicate(machine, *inputs)
+        assert manifest.funnel.num_kept == 2
+        kept.append(sorted((row["id"], row["text"], row["source"]) for row in read(machine, manifest)))
+    assert kept[0] == kept[1]
+
+
+def test_empty_shards_and_empty_corpora_pass(machine: Machine):
+    assert deduplicate(machine, [[], rows(4), []]).funnel.num_kept == 4
+    assert deduplicate(machine, [[]]).funnel.num_in == 0
+
+
+def digests(manifest: Manifest) -> dict[str, str]:
+    return {entry.name: entry.sha256 for entry in manifest.files}
+
+
+def test_the_same_bytes_whatever_the_number_of_workers(tmp_path: Path):
+    found = []
+    for num_workers in (1, 2):
+        machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)
+        found.append(digests(deduplicate(machine, shards_of(rows(), 4))))
+    assert found[0] == found[1]
+
+
+KILLED_RUN = """
+import os, signal, sys, json
+import tasks.dedup.stage as stage
+from tasks.common.manifest import ArtifactRef
+from tasks.common.stage import Machine, materialise
+from tasks.dedup.config import DedupConfig
+
+real, written = stage.write_shard, []
+def write_then_die(artifact, name, folder, index, verdicts):
+    if index == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(artifact, name, folder, index, verdicts)
+stage.write_shard = write_then_die
+materialise(
+    stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])]},
+    Machine(store=sys.argv[1], num_workers=1),
+)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(store=str(tmp_path / "killed"), num_workers=1)
+    ref = given(machine, shards_of(rows(), 6))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN, machine.store, str(ref)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert killed.returncode == -signal.SIGKILL
+    scratch = next(Path(machine.store).glob(".scratch/dedup/*"))
+    done = {path: path.stat().st_mtime_ns for path in scratch.glob("part-0000[012].parquet")}
+    assert len(done) == 3
+    time.sleep(0.01)
+    manifest, was_there = materialise(STAGE, DedupConfig(), {"documents": [ref]}, machine)
+    assert not was_there
+    final = Store(machine.store).open(manifest.ref).folder()
+    for path, mtime in done.items():
+        assert (final / path.name).stat().st_mtime_ns == mtime, f"{path.name} was made again"
+    calm = Machine(store=str(tmp_path / "calm"), num_workers=1)
+    assert digests(manifest) == digests(deduplicate(calm, shards_of(rows(), 6)))
+    assert not list(final.glob(".*"))
+    assert json.loads((final / "manifest.json").read_text())["funnel"]["num_kept"] == 40
+
+
