@@ -4,6 +4,7 @@ In: what a user types. Out: runs, plans, tables. A user's mistake is one clear l
 Prefect and torch take seconds to import and are imported only where they are used.
 """
 
+import importlib
 import json
 import logging
 import subprocess
@@ -111,18 +112,12 @@ def run(
     """
     params = _params(preset, params_file, changes)
     machine = _machine(store, workers, device)
-    _check_before_running(flow, params, machine)
     prefect_env.configure()
-    _log_to_console()
-    click.echo(run_flow(flow, params, machine))
+    from flows.planning import plan_flow
 
-
-def run_flow(flow: str, params: "Params", machine: "Machine") -> str:
-    """Call a flow by its name; returns what it says it made."""
-    import importlib
-
-    made: str = getattr(importlib.import_module(f"flows.{flow}"), flow)(params, machine)
-    return made
+    plan_flow(flow, params, machine)  # a missing path is found before anything is started
+    flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
+    click.echo(flow_function(params, machine))
 
 
 @main.command()
@@ -366,14 +361,6 @@ def _store(url: str | None) -> "Store":
     from tasks.common.store import Store
 
     return Store(_machine(url).store)
-
-
-def _check_before_running(flow: str, params: "Params", machine: "Machine") -> None:
-    """Plan once: a missing path or file is found before anything is started."""
-    prefect_env.configure()
-    from flows.planning import plan_flow
-
-    plan_flow(flow, params, machine)
 
 
 def _log_to_console() -> None:

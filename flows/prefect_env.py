@@ -40,6 +40,7 @@ def configure(home: Path | None = None) -> Path:
     for name, value in _settings().items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(state / "prefect"))
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # it makes no parents
     _keep_proxies_off_loopback()
     if "PREFECT_API_URL" not in os.environ and (url := running_server(state)):
         os.environ["PREFECT_API_URL"] = url

@@ -18,12 +18,15 @@ def wilson_interval(num_right: float, num_asked: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % interval by the normal approximation; for scores that may be halves."""
-    array = np.asarray(values, dtype=float)
-    mean = float(array.mean())
-    error = float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
-    return mean, mean - Z_95 * error, mean + Z_95 * error
+def share_interval(shares: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of values in [0, 1] (wins, with halves for draws) and its 95 % interval.
+
+    By the normal approximation on their own spread, kept within [0, 1].
+    """
+    values = np.asarray(shares, dtype=float)
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 1.0
+    return mean, max(0.0, mean - Z_95 * error), min(1.0, mean + Z_95 * error)
 
 
 def unigram_bits(train_counts: np.ndarray, validation_counts: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from sacrebleu.metrics import CHRF
 
 from tasks.common.stage import Outcome, Stage, StageContext
-from tasks.common.statistics import mean_interval
+from tasks.common.statistics import share_interval
 from tasks.common.store import Artifact
 from tasks.compare.config import CompareConfig
 
@@ -27,7 +27,7 @@ def run(context: StageContext, config: CompareConfig) -> Outcome:
         ]
         verdicts.append({"id": key, "scores": scores, "win": verdict(*scores, config.tie_margin)})
     wins = [verdict["win"] for verdict in verdicts]
-    rate, low, high = mean_interval(wins)
+    rate, low, high = share_interval(wins)
     metrics: dict[str, Any] = {
         "win_rate": rate,
         "low": low,

@@ -84,7 +84,7 @@ class Fetcher:
 
     def __init__(self, config: SourceConfig, connect_to: Mapping[str, str]) -> None:
         self._config = config
-        self._connect_to = connect_to
+        self._chosen = {host: _chosen(host, place) for host, place in connect_to.items()}
         self._agent = product_token(config.user_agent)
         self._robots: dict[str, asyncio.Task[Robots]] = {}
         self._hosts: dict[str, _Host] = {}
@@ -93,7 +93,7 @@ class Fetcher:
         allow_private = self._config.allow_private_addresses
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=_GuardedResolver(self._connect_to, allow_private),
+                resolver=_GuardedResolver(self._chosen, allow_private),
                 use_dns_cache=False,
                 limit=0,  # hosts have their own limits, and a batch bounds the sum
             ),
@@ -177,7 +177,7 @@ class Fetcher:
                 wire_url = self._wire_url(url)
                 async with self._session.get(wire_url, allow_redirects=False) as response:
                     return await _read(url, response, limit_bytes, cut)
-        except _PrivateAddress:
+        except _PrivateAddressError:
             return Answer(url, "private_address")
         except TimeoutError:
             return Answer(url, "timeout")
@@ -189,12 +189,12 @@ class Fetcher:
     def _wire_url(self, url: str) -> yarl.URL:
         """The URL to request: plain HTTP where we connect to an address of our own choosing."""
         parsed = yarl.URL(url, encoded=True)
-        host = parsed.host or ""
-        if host in self._connect_to:
+        host = parsed.raw_host or ""
+        if host in self._chosen:
             return parsed.with_scheme("http") if parsed.scheme == "https" else parsed
         # aiohttp asks no resolver about an address that is written out
         if not self._config.allow_private_addresses and _is_private_literal(host):
-            raise _PrivateAddress(host)
+            raise _PrivateAddressError(host)
         return parsed
 
 
@@ -220,30 +220,30 @@ class _Host:
         self.next_turn = max(self.next_turn, resume)
 
 
-class _PrivateAddress(Exception):
+class _PrivateAddressError(Exception):
     """A name or a URL leads to an address that is not on the open internet."""
 
 
 class _GuardedResolver(AbstractResolver):
     """Resolves names to public addresses only, or to where the machine's configuration says."""
 
-    def __init__(self, connect_to: Mapping[str, str], allow_private: bool) -> None:
-        self._connect_to = connect_to
+    def __init__(self, chosen: Mapping[str, ResolveResult], allow_private: bool) -> None:
+        self._chosen = chosen
         self._allow_private = allow_private
         self._dns = aiohttp.ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Addresses of ``host``; _PrivateAddress if it has none that may be connected to."""
-        if host in self._connect_to:
-            return [_chosen(host, self._connect_to[host])]
+        """Addresses of ``host``; _PrivateAddressError if it has none that may be connected to."""
+        if host in self._chosen:
+            return [self._chosen[host]]
         found = await self._dns.resolve(host, port, family)
         if self._allow_private:
             return found
         public = [result for result in found if not _is_private_literal(result["host"])]
         if not public:
-            raise _PrivateAddress(host)
+            raise _PrivateAddressError(host)
         return public
 
     async def close(self) -> None:

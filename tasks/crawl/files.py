@@ -178,7 +178,7 @@ def _under(given: str) -> Iterator[tuple[str, Path]]:
         yield from _walk(path)
     elif glob.has_magic(given):
         root = _fixed_part(path)
-        for match in sorted(map(Path, glob.glob(str(path), recursive=True))):
+        for match in sorted(root.glob(str(path.relative_to(root)))):
             if match.is_file():
                 yield match.relative_to(root).as_posix(), match
 

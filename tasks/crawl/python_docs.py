@@ -32,16 +32,30 @@ from pathlib import Path
 HOST = "python-docs.demo.invalid"  # .invalid is never a real host (RFC 2606)
 BASE_URL = f"http://{HOST}/"
 SNAPSHOT = "1970-01-01"  # the site has no date of its own; its identity is the version of Python
-# Importing these opens windows or browsers, prints, installs things, or needs a display.
+# Importing these opens windows or browsers, prints, or installs things; setuptools replaces the
+# last with its own, and so it is not the same everywhere.
 UNSAFE = frozenset(
-    "antigravity ensurepip idlelib lib2to3 test this tkinter turtle turtledemo venv".split()
+    {
+        "antigravity",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "test",
+        "this",
+        "tkinter",
+        "turtle",
+        "turtledemo",
+        "venv",
+        "distutils",
+    }
 )
 PROJECT = Path(__file__).parents[2]
 ROBOTS_TXT = "User-agent: *\nDisallow: /_\nDisallow: /private/\n"
 ADDRESS = re.compile(r"(?: |&nbsp;)at(?: |&nbsp;)0x[0-9a-fA-F]+|, handle [0-9a-f]+")
 # Constants that pydoc prints and that tell of this machine and this run, not of Python.
 LOCAL_VALUE = re.compile(
-    r"<strong>(argv|environb?|executable|modules|orig_argv|path|path_importer_cache)</strong> = "
+    r"<strong>(argv|environb?|executable|meta_path|modules|orig_argv|path|path_hooks|"
+    r"path_importer_cache)</strong> = "
     r"[^\n]*?(?=<br>|</td>)"
 )
 SITE_ENVIRONMENT = {  # nothing of the user's
@@ -106,15 +120,17 @@ def site_page(path: str) -> tuple[str, str] | None:
 @contextmanager
 def serving() -> Iterator[str]:
     """Serve the site in a child process while the block runs; yields its ``address:port``."""
+    module = ["-m", "tasks.crawl.python_docs", "--port", "0", "--until-stdin-closes"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "tasks.crawl.python_docs", "--port", "0", "--until-stdin-closes"],
+        [sys.executable, "-S", *module],  # -S: installed packages may replace standard modules
         cwd=PROJECT,
         env=SITE_ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert child.stdin and child.stdout
+    assert child.stdin is not None
+    assert child.stdout is not None
     try:
         address = child.stdout.readline().strip()
         if not address:
@@ -136,7 +152,7 @@ def _submodules(package: str, folders: list[str]) -> Iterator[str]:
         name = f"{package}.{module.name}"
         yield name
         if module.ispkg:
-            yield from _submodules(name, [os.path.join(f, module.name) for f in folders])
+            yield from _submodules(name, [str(Path(f, module.name)) for f in folders])
 
 
 def _import(name: str) -> types.ModuleType | None:
@@ -180,6 +196,7 @@ def _local_paths() -> tuple[tuple[str, str], ...]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # header and body in one packet: in two, each page waits 40 ms for an ACK
 
     def do_GET(self) -> None:
         with _RENDERING:

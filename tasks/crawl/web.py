@@ -141,9 +141,7 @@ class _Crawl:
         self._account(record)
 
     async def _visit_all(self, fetcher: Fetcher, targets: Sequence[Target]) -> list[Visit]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._visit(fetcher, target)) for target in targets]
-        return [task.result() for task in tasks]
+        return await asyncio.gather(*(self._visit(fetcher, target) for target in targets))
 
     async def _visit(self, fetcher: Fetcher, target: Target) -> Visit:
         if self._context.should_stop():

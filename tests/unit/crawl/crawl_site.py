@@ -42,6 +42,7 @@ class Site:
 def serving(site: Site) -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # header and body in one packet
 
         def do_GET(self) -> None:
             site.hosts.add(self.headers["Host"])

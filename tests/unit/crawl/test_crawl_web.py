@@ -95,7 +95,15 @@ def trapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple]:
         ("/gone", "status_404"),
         *[
             (path, None)
-            for path in "/ /page.html /arrived /busy /plain /packed /behind-noindex".split()
+            for path in (
+                "/",
+                "/page.html",
+                "/arrived",
+                "/busy",
+                "/plain",
+                "/packed",
+                "/behind-noindex",
+            )
         ],
         ("/other/child", None),
         ("/other/?q=2&q=1", None),
@@ -156,7 +164,7 @@ def test_private_addresses_are_refused_by_number_by_name_and_after_a_redirect(ma
     with serving(Site({"/": (302, {"Location": "http://[::ffff:127.0.0.1]:1/"}, b"")})) as site:
         port = site.address.rpartition(":")[2]
         private = [f"http://127.0.0.1:{port}/", f"http://localhost:{port}/", "http://0x7f.1/"]
-        manifest, rows = crawl(site, machine, seeds=[f"{BASE}/", *private], include=["."])
+        _, rows = crawl(site, machine, seeds=[f"{BASE}/", *private], include=["."])
     reasons = {url: row["reason"] for url, row in rows.items()}
     assert reasons.pop("/") == "redirect"
     assert set(reasons.values()) == {"private_address"}
@@ -273,6 +281,27 @@ def test_a_killed_crawl_goes_on_where_it_was_and_ends_the_same(tmp_path):
     again = {path for path in before if site.asked[path] > before[path]}
     assert not again & committed
     assert len(again - {"/robots.txt"}) <= 100
+
+
+def test_a_crawl_that_is_told_to_stop_stops_and_says_how_to_go_on(machine):
+    with serving(numbered_site(30)) as site:
+        with pytest.raises(RuntimeError, match="run it again"):
+            materialise(
+                STAGE,
+                source(),
+                {},
+                reaching(site, machine),
+                should_stop=lambda: sum(site.asked.values()) > 2,
+            )
+        assert sum(site.asked.values()) < 30
+        manifest, _ = crawl(site, machine)
+    assert site.asked["/"] == 1
+    assert manifest.funnel.num_kept == 31
+
+
+def test_a_mistake_in_connect_to_is_named(machine):
+    with pytest.raises(ValueError, match="write address:port"):
+        materialise(STAGE, source(), {}, machine.model_copy(update={"connect_to": {HOST: "x"}}))
 
 
 def _committed_urls(store: Path) -> set[str]:

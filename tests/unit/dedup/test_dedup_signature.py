@@ -2,11 +2,11 @@
 
 import gzip
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +44,7 @@ def test_agreement_estimates_jaccard(shared: int):
 
 
 @settings(max_examples=50)
-@given(st.lists(st.sampled_from("red green blue".split()), max_size=30), st.integers(1, 6))
+@given(st.lists(st.sampled_from(["red", "green", "blue"]), max_size=30), st.integers(1, 6))
 def test_equal_shingles_have_equal_hashes_and_others_have_not(words: list[str], n: int):
     grams = {tuple(words[at : at + n]) for at in range(len(words) - n + 1)}
     assert len(shingle_hashes(" ".join(words), n)) == len(grams)
@@ -58,18 +58,14 @@ def test_case_and_blanks_do_not_make_a_text_new():
 @pytest.mark.external
 def test_editions_of_a_book_are_as_alike_as_counted(external_data: Path):
     """Gold: Jaccard of 5-word shingles of pairs of editions, counted by others exactly."""
-    import zstandard
-
     with zstandard.open(external_data / "dedup" / "rust-book-editions.jsonl.zst", "rt") as file:
         texts = {row["id"]: row["text"] for row in map(json.loads, file)}
     with gzip.open(external_data / "dedup" / "rust-book-pairs.jsonl.gz", "rt") as file:
         pairs = list(map(json.loads, file))
-    names = [key for key in pairs[0] if isinstance(pairs[0][key], str)][:2]
     signer = Signer(512, 1)
     errors = []
     for pair in pairs:
-        one, two = (signer.sign(shingle_hashes(texts[pair[name]], 5)) for name in names)
-        errors.append(float((one == two).mean()) - pair["jaccard"])
+        one, two = (signer.sign(shingle_hashes(texts[pair[name]], 5)) for name in "ab")
+        errors.append(float((one == two).mean()) - pair["jaccard_5word"])
     assert abs(np.mean(errors)) < 0.01
     assert np.max(np.abs(errors)) < 4.5 * 0.5 / np.sqrt(512)
-    assert re.match(r"\w", next(iter(texts.values())))

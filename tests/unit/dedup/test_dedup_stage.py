@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.common.manifest import ArtifactRef, Manifest
+from tasks.common.manifest import Manifest
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.dedup.config import DedupConfig
@@ -107,7 +107,9 @@ def test_one_id_in_two_inputs_is_one_document(machine: Machine):
     for inputs in ([mine, theirs, revised], [revised, theirs, mine]):
         manifest = deduplicate(machine, *inputs)
         assert manifest.funnel.num_kept == 2
-        kept.append(sorted((row["id"], row["text"], row["source"]) for row in read(machine, manifest)))
+        kept.append(
+            sorted((row["id"], row["text"], row["source"]) for row in read(machine, manifest))
+        )
     assert kept[0] == kept[1]
 
 
@@ -169,5 +171,3 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     assert digests(manifest) == digests(deduplicate(calm, shards_of(rows(), 6)))
     assert not list(final.glob(".*"))
     assert json.loads((final / "manifest.json").read_text())["funnel"]["num_kept"] == 40
-
-

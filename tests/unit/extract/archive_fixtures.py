@@ -36,7 +36,9 @@ def given_archives(machine: Machine, files: dict[str, bytes]) -> ArtifactRef:
     return materialise(ARCHIVES, config, {}, machine)[0].ref
 
 
-def http(body: bytes, content_type: str = "text/html", *, status: int = 200, extra: str = "") -> bytes:
+def http(
+    body: bytes, content_type: str = "text/html", *, status: int = 200, extra: str = ""
+) -> bytes:
     return f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\n{extra}\r\n".encode() + body
 
 

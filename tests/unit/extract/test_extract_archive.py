@@ -80,7 +80,7 @@ def test_a_cut_file_yields_no_half_record(tmp_path: Path, cut: int):
 def test_a_lying_length_costs_one_record(tmp_path: Path, lie: int, name: str):
     honest = page_record(10)
     length = int(honest.split(b"Content-Length: ")[1].split(b"\r\n")[0])
-    records = RECORDS[:10] + [page_record(10, length=length + lie)] + RECORDS[11:]
+    records = [*RECORDS[:10], page_record(10, length=length + lie), *RECORDS[11:]]
     packed = {
         "members.warc.gz": pack(records),
         "whole.warc.gz": gzip.compress(b"".join(records)),

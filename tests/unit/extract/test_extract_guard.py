@@ -1,6 +1,10 @@
 """Whatever a page does, the next one is parsed."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +78,40 @@ def test_pages_that_hang_the_parser_cost_their_time_limit_and_no_more(bomb: byte
         answer = guard.call(poison)
         assert isinstance(answer, Page) or answer.reason in {"timeout", "crash", "memory"}
         assert guard.call(calm).text == PROSE.strip()
+
+
+ORPHANING_RUN = """
+from tasks.extract.guard import Guard
+guard = Guard(
+    "tests.unit.extract.hostile_pages:misbehave", None, timeout_seconds=99,
+    max_memory_bytes=2_000_000_000,
+)
+with guard:
+    guard.call("x")
+    print(guard._child.pid, flush=True)
+    guard.call("hang")
+"""
+
+
+def test_a_hanging_child_dies_with_its_killed_parent():
+    root = str(Path(__file__).parents[3])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHANING_RUN],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _is_running(child):
+        time.sleep(0.02)
+    assert not _is_running(child)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # a zombie only waits for somebody to read its status

@@ -100,7 +100,9 @@ def test_source_code_comes_through_as_it_is():
 
 RUSSIAN = "Все люди рождаются свободными и равными в своем достоинстве и правах. " * 4
 GERMAN = "Alle Menschen sind frei und gleich an Würde und Rechten geboren – so heißt es. " * 4
-JAPANESE = "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。" * 4
+JAPANESE = (
+    "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。" * 4
+)
 
 
 @pytest.mark.parametrize(

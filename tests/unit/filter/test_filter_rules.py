@@ -12,16 +12,43 @@ from tasks.filter.measure import Measures, duplicate_shares
 from tasks.filter.rules import broken_rules
 
 CONFIG = FilterConfig()
-SUBJECTS = "baker sailor teacher farmer doctor painter lawyer miner tailor cook".split()
-OBJECTS = "bread ropes letters wheat splints canvas contracts copper coats soup".split()
+SUBJECTS = [
+    "baker",
+    "sailor",
+    "teacher",
+    "farmer",
+    "doctor",
+    "painter",
+    "lawyer",
+    "miner",
+    "tailor",
+    "cook",
+]
+OBJECTS = [
+    "bread",
+    "ropes",
+    "letters",
+    "wheat",
+    "splints",
+    "canvas",
+    "contracts",
+    "copper",
+    "coats",
+    "soup",
+]
 GOOD = "\n".join(
     f"The {subject} who lives near the old bridge in the year {year} has to work with the {thing}, "
     f"and nobody in the {place} would say that this is easy."
     for year, (subject, thing, place) in enumerate(
-        zip(SUBJECTS, OBJECTS, "north south east west valley town port hills plain woods".split(), strict=True)
+        zip(
+            SUBJECTS,
+            OBJECTS,
+            ["north", "south", "east", "west", "valley", "town", "port", "hills", "plain", "woods"],
+            strict=True,
+        )
     )
 )
-WORDS = st.lists(st.sampled_from("a bb ccc dddd eeeee".split()), min_size=1, max_size=60)
+WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "dddd", "eeeee"]), min_size=1, max_size=60)
 LOOSE = FilterConfig(gopher_repetition=False, fineweb=False)
 
 
@@ -75,7 +102,7 @@ def test_code_is_judged_as_code_only():
     assert broken(code, CONFIG, "code") == []
     assert broken("x", CONFIG, "code") == ["code_length"]
     assert broken(code * 3 + "y" * 1001, CONFIG, "code") == ["code_longest_line"]
-    assert broken(("z" * 101 + "\n") * 30, CONFIG, "code") == ["code_mean_line"]
+    assert broken(("z" * 120 + "\n") * 30, CONFIG, "code") == ["code_mean_line"]
     assert broken("+-*/ ()[]\n" * 30 + "ab", CONFIG, "code") == ["code_alphanumeric"]
     assert broken_rules("x", "code", None, None, FilterConfig(code=False)) == []
 

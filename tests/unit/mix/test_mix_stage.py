@@ -17,7 +17,9 @@ BOOKS = [{"id": f"b{n}", "text": f"book {n} " * 90, "source": "my books/1"} for 
 
 
 def rows_in(store: Store, manifest: Manifest, folder: str) -> list[str]:
-    names = [e.name for e in manifest.files if e.name.startswith(folder) and "dropped" not in e.name]
+    names = [
+        e.name for e in manifest.files if e.name.startswith(folder) and "dropped" not in e.name
+    ]
     artifact = store.open(manifest.ref)
     return [
         row
@@ -46,7 +48,9 @@ def test_every_document_is_on_one_side_of_the_fence(machine: Machine, store: Sto
     books, pages = table["groups"]
     assert books["folder"] == "my%20books%2F1"
     assert pages["documents"] == len(web)
-    assert books["weight"] == pytest.approx(2 / (2 + pages["bytes"] / (pages["bytes"] + books["bytes"])), rel=1e-3)
+    assert books["weight"] == pytest.approx(
+        2 / (2 + pages["bytes"] / (pages["bytes"] + books["bytes"])), rel=1e-3
+    )
     assert books["target_tokens"] + pages["target_tokens"] == pytest.approx(20_000, abs=2)
 
 

@@ -1,0 +1,78 @@
+"""The data path on a small fixture makes what it made when its versions were last raised.
+
+To refresh after a meant change: see ``golden.py``.
+"""
+
+import hashlib
+
+import pytest
+from pydantic import BaseModel
+
+from tasks.classify.config import ClassifyConfig
+from tasks.classify.stage import STAGE as CLASSIFY
+from tasks.common.manifest import ArtifactRef
+from tasks.common.stage import Machine, Stage, materialise
+from tasks.common.store import Store
+from tasks.dedup.config import DedupConfig
+from tasks.dedup.stage import STAGE as DEDUP
+from tasks.extract.config import ExtractConfig
+from tasks.extract.stage import STAGE as EXTRACT
+from tasks.filter.config import FilterConfig
+from tasks.filter.stage import STAGE as FILTER
+from tasks.mix.config import MixConfig
+from tasks.mix.stage import STAGE as MIX
+from tests.golden.golden import check_golden
+from tests.unit.extract.archive_fixtures import given_archives, http, pack, record
+
+TOPICS = {"sea": "anchor mast harbour tide keel", "kitchen": "flour oven dough whisk garlic"}
+
+
+def words(seed: str, vocabulary: list[str], count: int) -> str:
+    """Words drawn by a hash, so that no library's random numbers decide them."""
+    draws = (hashlib.sha256(f"{seed}{n}".encode()).digest()[0] for n in range(count))
+    return " ".join(vocabulary[draw % len(vocabulary)] for draw in draws)
+
+
+def site(topic: str) -> bytes:
+    vocabulary = (TOPICS[topic] + " the of and to be with who have that near old new").split()
+    pages = []
+    for number in range(24):
+        seed = f"{topic}{number - number % 12 % 5}"  # some pages repeat an earlier one
+        lines = [f"The {words(f'{seed}.{n}', vocabulary, 14)} is {n}." for n in range(8)]
+        body = f"<title>{topic} {number}</title><h1>{topic}</h1>" + "".join(
+            f"<p>{line}</p>" for line in lines
+        )
+        pages.append(record(http(body.encode()), url=f"https://{topic}.example/{number}"))
+    pages.append(record(http(b"gone", status=404), url=f"https://{topic}.example/gone"))
+    return pack(pages)
+
+
+def make(
+    stage: Stage, config: BaseModel, machine: Machine, **inputs: list[ArtifactRef]
+) -> ArtifactRef:
+    manifest, _ = materialise(stage, config, inputs, machine)
+    return manifest.ref
+
+
+@pytest.mark.xdist_group("golden")  # all write one file when refreshed
+def test_the_data_path_makes_what_it_made(machine: Machine, store: Store):
+    extracted = [
+        make(
+            EXTRACT,
+            ExtractConfig(source=topic, domain=topic if topic == "sea" else None),
+            machine,
+            pages=[given_archives(machine, {f"{topic}.warc.gz": site(topic)})],
+        )
+        for topic in TOPICS
+    ]
+    check_golden(EXTRACT, store, store.manifest(extracted[0]))
+    filtered = make(FILTER, FilterConfig(gopher_repetition=False), machine, documents=extracted)
+    check_golden(FILTER, store, store.manifest(filtered))
+    unique = make(DEDUP, DedupConfig(), machine, documents=[filtered])
+    check_golden(DEDUP, store, store.manifest(unique))
+    config = ClassifyConfig(quality_reference_sources=["sea"], dimensions=4, buckets=1_000)
+    classified = make(CLASSIFY, config, machine, documents=[unique])
+    check_golden(CLASSIFY, store, store.manifest(classified))
+    mixed = make(MIX, MixConfig(token_budget=5_000), machine, documents=[classified])
+    check_golden(MIX, store, store.manifest(mixed))
+    assert store.manifest(mixed).funnel.num_kept > 10

@@ -1,0 +1,133 @@
+"""Post-training data: facts are what the code says, and what is held out is never taught."""
+
+import json
+
+import pytest
+
+from tasks.common.stage import materialise
+from tasks.instruct import compose
+from tasks.instruct.config import InstructConfig
+from tasks.instruct.docstrings import Fact, module_name, read_facts
+from tasks.instruct.stage import STAGE
+from tests.stages import given
+
+SOURCE = '''
+"""A module."""
+
+def join(a, *p):
+    """Join two or more pathname components, inserting '/' as needed.
+
+    If any component is absolute, all before it are discarded.
+    """
+
+class Shape:
+    """Base of all shapes.  It has sides."""
+
+    def area(self):
+        """Return the area in square
+        metres."""
+
+    def _hidden(self):
+        """Not for users."""
+
+def undocumented(): pass
+'''
+
+
+def test_facts_are_names_with_the_first_sentence_and_the_first_paragraphs():
+    facts = {fact.name: fact for fact in read_facts(SOURCE, "geo")}
+    assert list(facts) == ["geo.join", "geo.Shape", "geo.Shape.area"]
+    assert facts["geo.join"].brief == (
+        "Join two or more pathname components, inserting '/' as needed."
+    )
+    assert facts["geo.join"].long.endswith("all before it are discarded.")
+    assert facts["geo.Shape"].brief == "Base of all shapes."
+    assert facts["geo.Shape.area"].brief == "Return the area in square metres."
+
+
+@pytest.mark.parametrize("broken", ["def (", "x = '\0'", "print 'python 2'"])
+def test_a_file_that_does_not_parse_states_no_facts(broken):
+    assert read_facts(broken, "m") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("os.py", "os"), ("xml/dom/__init__.py", "xml.dom"), ("a/b.py", "a.b")]
+)
+def test_modules_are_named_as_they_are_imported(path, name):
+    assert module_name(path) == name
+
+
+def _facts(number):
+    return [
+        Fact(f"m.f{n}", f"Return the number {n} and nothing else.", f"Return the number {n} and nothing else. Really {n}.")
+        for n in range(number)
+    ]
+
+
+CONFIG = InstructConfig(num_eval=20)
+
+
+def test_no_held_out_answer_is_taught():
+    doubled = [*_facts(100), *(Fact(f"alias.{f.name}", f.brief, f.long) for f in _facts(100))]
+    taught, held_out = compose.split_facts(compose.usable_facts(doubled, CONFIG), CONFIG)
+    said = json.dumps(compose.conversations(taught, CONFIG) + compose.preferences(taught, CONFIG))
+    assert len(held_out) == 20
+    assert not any(fact.brief in said for fact in held_out)
+
+
+def test_a_question_has_one_right_answer_and_its_place_is_drawn_by_lot():
+    held_out = _facts(200)
+    by_name = {fact.name: fact.brief for fact in held_out}
+    questions = compose.multiple_choice(held_out, CONFIG)
+    for question in questions:
+        assert question["choices"][question["answer"]] == by_name[question["id"]]
+        assert len(set(question["choices"])) == CONFIG.num_choices
+    places = [question["answer"] for question in questions]
+    assert all(places.count(place) > 25 for place in range(4))
+
+
+def test_the_chosen_answer_is_brief_and_right_and_the_rejected_is_not():
+    facts = _facts(60)
+    brief = {fact.name: fact.brief for fact in facts}
+    for pair in compose.preferences(facts, CONFIG):
+        name, _, kind = pair["id"].partition("#")
+        assert pair["chosen"] == brief[name] != pair["rejected"]
+        assert kind in ("wrong", "long")
+
+
+def test_too_few_facts_is_said_with_the_remedy():
+    with pytest.raises(ValueError, match="lower num_eval"):
+        compose.split_facts(_facts(30), CONFIG)
+
+
+def test_the_same_corpus_gives_the_same_files(machine, tmp_path):
+    code = "\n".join(
+        f'def f{n}():\n    """Return the number {n} and nothing else."""\n' for n in range(90)
+    )
+    row = {"text": code, "kind": "code", "source": "lib", "url": "file://lib/pkg/mod.py"}
+    documents = given(machine, [[row]])
+    made, _ = materialise(STAGE, CONFIG, {"documents": [documents]}, machine)
+    elsewhere = machine.model_copy(update={"store": str(tmp_path / "other")})
+    given(elsewhere, [[row]])
+    again, _ = materialise(STAGE, CONFIG, {"documents": [documents]}, elsewhere)
+    assert made.files == again.files
+    assert made.metrics["questions"] == 20
+
+
+def test_the_users_own_files_are_checked_line_by_line(machine, tmp_path):
+    path = tmp_path / "sft.jsonl"
+    good = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+    path.write_text(json.dumps(good) + "\n" + json.dumps({"messages": []}) + "\n")
+    config = InstructConfig(origin="files", sft_files=[str(path)], num_eval=1)
+    with pytest.raises(ValueError, match=r"sft\.jsonl, line 2"):
+        materialise(STAGE, config, {"documents": [given(machine)]}, machine)
+
+
+def test_moved_files_keep_their_identity_and_changed_files_do_not(tmp_path):
+    def identity(folder, text):
+        folder.mkdir(exist_ok=True)
+        (folder / "sft.jsonl").write_text(text)
+        return STAGE.identity(InstructConfig(origin="files", sft_files=[str(folder)]))
+
+    assert identity(tmp_path / "a", "{}") == identity(tmp_path / "b", "{}")
+    assert identity(tmp_path / "a", "{}") != identity(tmp_path / "b", "{ }")
