@@ -1,18 +1,12 @@
 """Named full configurations: a demo for any machine, and two to start one's own work from."""
 
-import sys
 import sysconfig
 
 from flows.params import Params
-from tasks.classify.config import ClassifyConfig
 from tasks.crawl.config import SourceConfig
-from tasks.dpo.config import DpoConfig
-from tasks.evaluate.config import EvaluateConfig
 from tasks.filter.config import FilterConfig
-from tasks.instruct.config import InstructConfig
 from tasks.mix.config import MixConfig, MixWeight
 from tasks.pretrain.config import PretrainConfig
-from tasks.sft.config import SftConfig
 from tasks.tokenizer.config import TokenizerConfig
 
 STDLIB = sysconfig.get_paths()["stdlib"]

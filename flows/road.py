@@ -15,11 +15,11 @@ from tasks.classify.task import classify
 from tasks.common.manifest import ArtifactRef
 from tasks.common.stage_task import StageTask
 from tasks.compare.task import compare
+from tasks.crawl.config import SourceConfig
 from tasks.crawl.task import crawl
 from tasks.dedup.task import dedup
 from tasks.dpo.task import dpo
 from tasks.evaluate.task import evaluate
-from tasks.crawl.config import SourceConfig
 from tasks.extract.config import ExtractConfig
 from tasks.extract.task import extract
 from tasks.filter.task import filter
@@ -89,9 +89,7 @@ def curate(params: Params, run: Run) -> Corpus:
 def train(params: Params, corpus: Corpus, run: Run) -> Models:
     """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → dpo."""
     vocabulary = run(tokenizer, params.tokenizer, {"documents": [corpus.mixture]})
-    shards = run(
-        tokens, params.tokens, {"documents": [corpus.mixture], "tokenizer": [vocabulary]}
-    )
+    shards = run(tokens, params.tokens, {"documents": [corpus.mixture], "tokenizer": [vocabulary]})
     instructions = run(instruct, params.instruct, {"documents": [corpus.documents]})
     base = run(pretrain, params.train, {"tokens": [shards]})
     tuned = run(sft, params.sft, {"checkpoint": [base], "instructions": [instructions]})

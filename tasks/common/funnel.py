@@ -16,10 +16,13 @@ class Funnel(BaseModel):
     @classmethod
     def of(cls, reasons: Iterable[str | None]) -> "Funnel":
         """Count verdicts: a reason is a drop, None is a keep."""
-        counts = Counter(reasons)
-        kept = counts.pop(None, 0)
-        dropped = {reason: counts[reason] for reason in sorted(counts) if reason is not None}
-        return cls(num_in=kept + sum(dropped.values()), num_kept=kept, dropped=dropped)
+        verdicts = list(reasons)
+        dropped = Counter(reason for reason in verdicts if reason is not None)
+        return cls(
+            num_in=len(verdicts),
+            num_kept=len(verdicts) - dropped.total(),
+            dropped=dict(sorted(dropped.items())),
+        )
 
     @classmethod
     def total(cls, funnels: Iterable["Funnel"]) -> "Funnel":

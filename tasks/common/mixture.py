@@ -17,4 +17,3 @@ def read_mixture(artifact: Artifact) -> dict[str, Any]:
     """The mixture table of a mixed corpus, or of the tokens made from one."""
     table: dict[str, Any] = json.loads(artifact.fetch(MIXTURE_NAME).read_text())
     return table
-

@@ -125,7 +125,4 @@ def count_rows(path: Path) -> int:
 def set_column(table: pa.Table, name: str, values: Sequence[Any]) -> pa.Table:
     """Fill the schema's column ``name`` of ``table`` with ``values``."""
     field = DOCUMENT_SCHEMA.field(name)
-    return table.set_column(
-        table.schema.get_field_index(name), field, pa.array(values, field.type)
-    )
-
+    return table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))

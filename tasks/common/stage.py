@@ -13,9 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import node, python_version
@@ -70,6 +71,7 @@ class StageContext:
     machine: Machine
     log: logging.Logger
     should_stop: Callable[[], bool] = lambda: False
+    closing: ExitStack = field(default_factory=ExitStack)
 
     @property
     def path(self) -> Path:
@@ -85,9 +87,10 @@ class StageContext:
         """Every top-level file ending in ``suffix`` of the artifacts given as ``name``, in order."""
         return [(a, shard) for a in self.inputs[name] for shard in a.names(suffix)]
 
-    def executor(self) -> AbstractContextManager[Executor]:
-        """Workers on this machine, as an executor."""
-        return local_executor(self.machine.num_workers)
+    @cached_property
+    def executor(self) -> Executor:
+        """This stage's workers, started when they are first needed."""
+        return self.closing.enter_context(local_executor(self.machine.num_workers))
 
     def map(
         self,
@@ -109,18 +112,15 @@ class StageContext:
             The results in the order of ``calls``; pieces committed by an earlier attempt are not
             run again.
         """
-        with self.executor() as executor:
-            map_pieces(
-                executor,
-                work,
-                calls,
-                is_done=lambda i: self.workspace.committed(f"{key}-{i:05d}") is not None,
-                on_done=lambda i, result: self.workspace.commit(
-                    f"{key}-{i:05d}", result, names(i)
-                ),
-                log=self.log,
-                unit=key,
-            )
+        map_pieces(
+            self.executor,
+            work,
+            calls,
+            is_done=lambda i: self.workspace.committed(f"{key}-{i:05d}") is not None,
+            on_done=lambda i, result: self.workspace.commit(f"{key}-{i:05d}", result, names(i)),
+            log=self.log,
+            unit=key,
+        )
         return [self.workspace.committed(f"{key}-{i:05d}") for i in range(len(calls))]
 
 
@@ -145,9 +145,7 @@ class Stage:
     run: Callable[[StageContext, Any], Outcome]
     identity: Callable[[Any], Mapping[str, Any]] = lambda config: config.model_dump(mode="json")
 
-    def identify(
-        self, config: BaseModel, inputs: Mapping[str, Sequence[ArtifactRef]]
-    ) -> Identity:
+    def identify(self, config: BaseModel, inputs: Mapping[str, Sequence[ArtifactRef]]) -> Identity:
         """Everything that decides the output, before any of it exists."""
         assert set(inputs) == set(self.inputs), f"{self.name} takes {self.inputs}, not {inputs}"
         return Identity(
@@ -193,7 +191,8 @@ def materialise(
             should_stop=should_stop,
         )
         meter = _Meter()
-        outcome = stage.run(context, config)
+        with context.closing:
+            outcome = stage.run(context, config)
         if outcome.funnel:
             outcome.funnel.check()
         manifest = Manifest(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from prefect import State, get_client, task
+from prefect import State, Task, get_client
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import StateType
@@ -41,7 +41,7 @@ class StageTask:
     ) -> ArtifactRef:
         """Run inside a flow, in the flow's own thread, so that a cancel interrupts the work."""
         name = f"{self.stage.name} {label}".strip()
-        make = task(
+        make = Task(
             _make,
             name=self.stage.name,
             description=self.description,

@@ -242,9 +242,7 @@ class Workspace:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             found.append(
-                FileEntry(
-                    name=name, bytes=path.stat().st_size, sha256=digest, rows=num_rows(path)
-                )
+                FileEntry(name=name, bytes=path.stat().st_size, sha256=digest, rows=num_rows(path))
             )
         return found
 

@@ -18,15 +18,11 @@ def run(context: StageContext, config: CompareConfig) -> Outcome:
     """Judge each pair of answers by closeness to the reference; a draw counts half."""
     candidate, baseline = _answers(context.input("candidate")), _answers(context.input("baseline"))
     chrf = CHRF()
-    verdicts = []
-    for key in candidate:
-        reference = [candidate[key]["reference"]]
-        scores = [
-            chrf.sentence_score(side[key]["answer"], reference).score
-            for side in (candidate, baseline)
-        ]
-        verdicts.append({"id": key, "scores": scores, "win": verdict(*scores, config.tie_margin)})
-    wins = [verdict["win"] for verdict in verdicts]
+    ours, theirs = (
+        [chrf.sentence_score(a[k]["answer"], [a[k]["reference"]]).score for k in candidate]
+        for a in (candidate, baseline)
+    )
+    wins = [verdict(o, t, config.tie_margin) for o, t in zip(ours, theirs, strict=True)]
     rate, low, high = share_interval(wins)
     metrics: dict[str, Any] = {
         "win_rate": rate,
@@ -34,13 +30,14 @@ def run(context: StageContext, config: CompareConfig) -> Outcome:
         "high": high,
         "questions": len(wins),
         "draws": wins.count(0.5),
-        "candidate_chrf": sum(v["scores"][0] for v in verdicts) / len(verdicts),
-        "baseline_chrf": sum(v["scores"][1] for v in verdicts) / len(verdicts),
+        "candidate_chrf": sum(ours) / len(ours),
+        "baseline_chrf": sum(theirs) / len(theirs),
     }
     context.log.info("win rate %.3f (95 %% interval %.3f to %.3f)", rate, low, high)
     (context.path / "comparison.json").write_text(json.dumps(metrics, indent=1))
-    lines = (json.dumps(verdict) + "\n" for verdict in verdicts)
-    (context.path / "verdicts.jsonl").write_text("".join(lines))
+    with (context.path / "verdicts.jsonl").open("w") as file:
+        for key, win, own, their in zip(candidate, wins, ours, theirs, strict=True):
+            file.write(json.dumps({"id": key, "win": win, "chrf": [own, their]}) + "\n")
     return Outcome(metrics=metrics)
 
 

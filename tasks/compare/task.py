@@ -1,6 +1,6 @@
 """The compare stage as a Prefect task."""
 
-from tasks.compare.stage import STAGE
 from tasks.common.stage_task import stage_task
+from tasks.compare.stage import STAGE
 
 compare = stage_task(STAGE)

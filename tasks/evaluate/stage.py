@@ -23,10 +23,10 @@ from model.tokens import TokenShard
 from model.trainer import pick_device
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture
 from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.statistics import unigram_bits, wilson_interval
 from tasks.common.store import Artifact
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.multiple_choice import AsContext, answer_questions
-from tasks.common.statistics import unigram_bits, wilson_interval
 
 ANSWERS_PER_BATCH = 64
 
@@ -84,14 +84,14 @@ def _perplexity(
         unigram = unigram_bits(train_counts, _counts(ids[1:], vocab_size))
         by_group[group] = nats / math.log(2) / num_bytes
         sums += (nats, scored, num_bytes, unigram)
-    nats, scored, num_bytes, unigram = map(float, sums)
-    if not scored:
+    all_nats, all_scored, all_bytes, all_unigram = map(float, sums)
+    if not all_scored:
         raise ValueError("no validation tokens: raise mix.validation_share")
     return {
-        "bits_per_byte": nats / math.log(2) / num_bytes,
-        "unigram_bits_per_byte": unigram / num_bytes,
-        "perplexity": math.exp(nats / scored),
-        "validation_tokens": int(scored),
+        "bits_per_byte": all_nats / math.log(2) / all_bytes,
+        "unigram_bits_per_byte": all_unigram / all_bytes,
+        "perplexity": math.exp(all_nats / all_scored),
+        "validation_tokens": int(all_scored),
         "bits_per_byte_by_group": by_group,
     }
 

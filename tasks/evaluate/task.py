@@ -1,6 +1,6 @@
 """The evaluate stage as a Prefect task."""
 
-from tasks.evaluate.stage import STAGE
 from tasks.common.stage_task import stage_task
+from tasks.evaluate.stage import STAGE
 
 evaluate = stage_task(STAGE)

@@ -66,7 +66,7 @@ def as_document(record: Any, url: str, config: IngestConfig) -> tuple[dict[str, 
     elif not isinstance(record.get("text"), str):
         reason = "no_text"
     else:
-        named = {ALIASES.get(key, key): value for key, value in record.items()}
+        named = {ALIASES.get(str(key), str(key)): value for key, value in record.items()}
         row |= {k: v for k, v in named.items() if _fits(k, v)}
     row.setdefault("id", document_id(url, ""))
     row["text"] = row["text"].encode("utf-8", "replace").decode().replace("\0", "")
@@ -101,7 +101,9 @@ def _open_text(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", errors="replace")
     if path.suffix == ".zst":
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+        stream = zstandard.ZstdDecompressor().stream_reader(
+            path.open("rb"), read_across_frames=True
+        )
         return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
     return path.open(encoding="utf-8", errors="replace")
 
@@ -110,6 +112,4 @@ def _identity(config: IngestConfig) -> Mapping[str, Any]:
     return config.model_dump(mode="json") | {"paths": checksums(config.paths)}
 
 
-STAGE = Stage(
-    name="ingest", version=1, config=IngestConfig, inputs=(), run=run, identity=_identity
-)
+STAGE = Stage(name="ingest", version=1, config=IngestConfig, inputs=(), run=run, identity=_identity)

@@ -1,6 +1,6 @@
 """The instruct stage as a Prefect task."""
 
-from tasks.instruct.stage import STAGE
 from tasks.common.stage_task import stage_task
+from tasks.instruct.stage import STAGE
 
 instruct = stage_task(STAGE)

@@ -49,6 +49,4 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
     return train(context, job)
 
 
-STAGE = Stage(
-    name="pretrain", version=1, config=PretrainConfig, inputs=("tokens",), run=run
-)
+STAGE = Stage(name="pretrain", version=1, config=PretrainConfig, inputs=("tokens",), run=run)

@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 plt.rcParams.update({"svg.hashsalt": "bloomery", "font.size": 9, "axes.spines.top": False})
 plt.rcParams.update({"axes.spines.right": False, "svg.fonttype": "none"})
@@ -21,7 +21,9 @@ def loss_figure(curves: Sequence[dict[str, Any]]) -> Figure:
     figure, axes = plt.subplots(1, max(1, len(curves)), figsize=(10, 3), squeeze=False)
     for axis, curve in zip(axes[0], curves, strict=False):
         axis.plot(curve["steps"], curve["loss"], color=ASH, lw=0.8, label="training")
-        axis.plot(curve["eval_steps"], curve["eval_loss"], color=EMBER, marker="o", ms=3, label="held out")
+        axis.plot(
+            curve["eval_steps"], curve["eval_loss"], color=EMBER, marker="o", ms=3, label="held out"
+        )
         axis.set(title=curve["stage"], xlabel="step", ylabel="loss, nats a token")
         axis.legend(frameon=False)
     figure.tight_layout()

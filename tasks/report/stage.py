@@ -47,9 +47,7 @@ def _values(context: StageContext, config: ReportConfig) -> dict[str, Any]:
         ],
         "answers": gather.answers(scores, config.num_answer_samples),
         "comparison": comparison.manifest.metrics,
-        "times": gather.stage_times(
-            [a.manifest for a in (*data, *training, *scores, comparison)]
-        ),
+        "times": gather.stage_times([a.manifest for a in (*data, *training, *scores, comparison)]),
     }
     values["tiles"] = _tiles(values)
     return values
@@ -90,7 +88,9 @@ def _tiles(values: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _headlines(values: dict[str, Any]) -> dict[str, Any]:
-    return {tile["title"].replace(",", "").replace(" ", "_"): tile["value"] for tile in values["tiles"]}
+    return {
+        tile["title"].replace(",", "").replace(" ", "_"): tile["value"] for tile in values["tiles"]
+    }
 
 
 def _render(name: str, values: dict[str, Any], folder: Path) -> None:

@@ -11,10 +11,11 @@ from tasks.tokenizer.config import TokenizerConfig
 def train_bpe(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """Learn a vocabulary from ``texts``; the same texts in the same order give the same one."""
     tokenizer = Tokenizer(models.BPE())
-    split = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-    if config.split_digits:
-        split.insert(0, pre_tokenizers.Digits(individual_digits=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Sequence([digits, words]) if config.split_digits else words
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,

@@ -28,9 +28,7 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
     context.log.info("%d entries from %.1f MB", tokenizer.get_vocab_size(), num_bytes / 1e6)
     if tokenizer.get_vocab_size() < config.vocab_size:
         context.log.warning("too little text for %d entries", config.vocab_size)
-    return Outcome(
-        metrics={"vocab_size": tokenizer.get_vocab_size(), "train_bytes": num_bytes}
-    )
+    return Outcome(metrics={"vocab_size": tokenizer.get_vocab_size(), "train_bytes": num_bytes})
 
 
 def _group_texts(corpus: Artifact, folder: str, budget_bytes: int) -> Iterator[str]:
@@ -43,6 +41,4 @@ def _group_texts(corpus: Artifact, folder: str, budget_bytes: int) -> Iterator[s
                 yield text
 
 
-STAGE = Stage(
-    name="tokenizer", version=1, config=TokenizerConfig, inputs=("documents",), run=run
-)
+STAGE = Stage(name="tokenizer", version=1, config=TokenizerConfig, inputs=("documents",), run=run)

@@ -1,6 +1,6 @@
 """The tokenizer stage as a Prefect task."""
 
-from tasks.tokenizer.stage import STAGE
 from tasks.common.stage_task import stage_task
+from tasks.tokenizer.stage import STAGE
 
 tokenizer = stage_task(STAGE)

@@ -37,15 +37,15 @@ def run(context: StageContext, config: TokensConfig) -> Outcome:
     for row in mixture["groups"]:
         for split in (TRAIN, VALIDATION):
             prefix = f"{split}/{row['folder']}/"
-            row[f"{split}_tokens"] = sum(r["tokens"] for r in results if r["name"].startswith(prefix))
+            row[f"{split}_tokens"] = sum(
+                r["tokens"] for r in results if r["name"].startswith(prefix)
+            )
     shutil.copyfile(tokenizer_path, context.path / "tokenizer.json")
     (context.path / MIXTURE_NAME).write_text(json.dumps(mixture, indent=1))
     return Outcome(metrics=_metrics(results))
 
 
-def encode_shard(
-    corpus: Artifact, name: str, tokenizer_path: Path, folder: Path
-) -> dict[str, Any]:
+def encode_shard(corpus: Artifact, name: str, tokenizer_path: Path, folder: Path) -> dict[str, Any]:
     """Encode one Parquet shard of documents into one token shard of the same name."""
     tokenizer = load_tokenizer(tokenizer_path)
     target = (folder / name).with_suffix("")

@@ -1,4 +1,4 @@
-"""The store on a real S3 protocol: what fails for a moment is asked again, halves are never seen."""
+"""The store on a real S3 protocol: short faults are asked again, halves are never seen."""
 
 import threading
 import time
@@ -141,5 +141,3 @@ def test_a_damaged_copy_is_refused(s3_machine):
     store.fs.pipe_file(store.path(ref, "a.txt"), b"tampered")
     with pytest.raises(ValueError, match=r"a\.txt is damaged"):
         store.open(ref).fetch("a.txt")
-
-

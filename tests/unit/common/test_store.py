@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 from tasks.common.lease import Lease, LeaseLost
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef
 from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
-from tasks.common.store import Store
 from tests.stages import given
 
 

@@ -59,7 +59,7 @@ def test_modules_are_named_as_they_are_imported(path, name):
 
 def _facts(number):
     return [
-        Fact(f"m.f{n}", f"Return the number {n} and nothing else.", f"Return the number {n} and nothing else. Really {n}.")
+        Fact(f"m.f{n}", f"Return the number {n} and no other.", f"Return {n}. Really, {n}. " * 2)
         for n in range(number)
     ]
 

@@ -7,7 +7,7 @@ from model.chat import decode, encode_text, prepare_tokenizer
 from tasks.tokenizer.bpe import train_bpe
 from tasks.tokenizer.config import TokenizerConfig
 
-TEXTS = ["the quick brown fox jumps over the lazy dog in 1984 " * 20, "def f(x):\n    return x\n" * 20]
+TEXTS = ["the quick brown fox jumps over 13 lazy dogs " * 20, "def f(x):\n    return x\n" * 20]
 CONFIG = TokenizerConfig(vocab_size=400)
 TOKENIZER = prepare_tokenizer(train_bpe(TEXTS, CONFIG))
 
