@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from flows.presets import PRESETS
+from flows.services import connect
 
 log = logging.getLogger("bloomery.bootstrap")
 
@@ -26,7 +27,7 @@ POOLS = {
     "gpu": "Training and evaluation, one run at a time; on a machine without a GPU, on its CPU.",
 }
 GPU_SLOTS = int(os.environ.get("BLOOMERY_GPU_SLOTS", "1"))
-PRESET_TAG = "preset:"
+OTHERS_PRESET = "demo"
 PAGE_SIZE = 200
 
 
@@ -39,7 +40,7 @@ def bootstrap(api: httpx.Client, store: str) -> None:
         _ensure_automation(api, automation)
     switched_on = set(_active_schedules(api))
     _deploy()
-    for deployment in _deployments(api):
+    for deployment in _ours(api):
         _fill_form(api, deployment, store)
         _keep_switched_on(api, deployment, switched_on)
 
@@ -81,24 +82,15 @@ def _deploy() -> None:
 
 def _fill_form(api: httpx.Client, deployment: dict[str, Any], store: str) -> None:
     """Give the custom-run form the whole preset, where Prefect alone would show an empty one."""
-    preset = _preset(deployment["tags"])
-    if not preset:
-        return  # not ours
+    preset = PRESETS.get(deployment["name"], PRESETS[OTHERS_PRESET])
     # the number of workers is left out: it is the machine's that runs it, not this one's
-    parameters = {
-        "params": PRESETS[preset].model_dump(mode="json"),
-        "machine": {"store": store},
-    }
+    parameters = {"params": preset.model_dump(mode="json"), "machine": {"store": store}}
     url = f"/deployments/{deployment['id']}"
     api.patch(url, json={"parameters": parameters}).raise_for_status()
 
 
-def _preset(tags: list[str]) -> str | None:
-    return next((t.removeprefix(PRESET_TAG) for t in tags if t.startswith(PRESET_TAG)), None)
-
-
 def _active_schedules(api: httpx.Client) -> Iterator[tuple[str, str]]:
-    for deployment in _deployments(api):
+    for deployment in _ours(api):
         for schedule in deployment["schedules"]:
             if schedule["active"]:
                 yield deployment["id"], schedule["slug"]
@@ -114,9 +106,12 @@ def _keep_switched_on(
             api.patch(url, json={"active": True}).raise_for_status()
 
 
-def _deployments(api: httpx.Client) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _post(api, "/deployments/filter", {"limit": PAGE_SIZE})
-    return found
+def _ours(api: httpx.Client) -> list[dict[str, Any]]:
+    """The deployments of ``prefect.yaml``; a user may have made others."""
+    declared = yaml.safe_load((HERE / "prefect.yaml").read_text())["deployments"]
+    ours = {(one["entrypoint"], one["name"]) for one in declared}
+    found = _post(api, "/deployments/filter", {"limit": PAGE_SIZE})
+    return [one for one in found if (one["entrypoint"], one["name"]) in ours]
 
 
 def _post(api: httpx.Client, path: str, body: dict[str, Any]) -> Any:
@@ -134,7 +129,7 @@ def main() -> None:
         url = os.environ["PREFECT_API_URL"]
     except KeyError:
         raise ValueError("PREFECT_API_URL names no server: set it, or run `bloomery up`") from None
-    with httpx.Client(base_url=url, timeout=60, trust_env=False) as api:
+    with connect(url) as api:
         bootstrap(api, store)
     log.info("deployments registered; new runs keep their artifacts in %s", store)
 

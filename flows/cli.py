@@ -113,9 +113,9 @@ def run(
     params = _params(preset, params_file, changes)
     machine = _machine(store, workers, device)
     prefect_env.configure()
-    from flows.planning import plan_flow
+    from flows.planning import ready_plan
 
-    plan_flow(flow, params, machine)  # a missing path is found before anything is started
+    ready_plan(flow, params, machine)  # what is missing is found before anything is started
     flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
     click.echo(flow_function(params, machine))
 
@@ -138,7 +138,7 @@ def plan(
     prefect_env.configure()
     from flows.planning import plan_flow
 
-    stages = plan_flow(flow, params, machine)
+    stages = plan_flow(flow, params, machine).stages
     if as_json:
         rows = [
             {"stage": s.label, "artifact": str(s.ref), "cached": s.cached, "why": s.why}

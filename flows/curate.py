@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows import road
 from flows.params import Params
+from flows.planning import ready_plan
 from flows.presets import DEMO
 from flows.runner import MakingRunner
 from tasks.common.stage import Machine
@@ -18,6 +19,7 @@ def curate(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to make; every value here decides the result.
         machine: Where and with how many workers to make it; nothing here changes the result.
     """
+    ready_plan("curate", params, machine)
     corpus = road.curate(params, MakingRunner(machine))
     Store(machine.store).give_name(f"corpus/{params.name}", corpus.mixture)
     return str(corpus.mixture)

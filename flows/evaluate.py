@@ -4,9 +4,10 @@ from prefect import flow
 
 from flows import road
 from flows.params import Params
+from flows.planning import ready_plan
 from flows.presets import DEMO
 from flows.reporting import publish_report
-from flows.runner import MakingRunner, PlanningRunner, require
+from flows.runner import MakingRunner
 from tasks.common.stage import Machine
 
 
@@ -18,9 +19,7 @@ def evaluate(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to measure; the rest must be that of earlier curate and train runs.
         machine: Where to work; nothing here changes the result.
     """
-    plan, run = PlanningRunner(machine), MakingRunner(machine)
-    corpus = road.curate(params, plan)
-    models = road.train(params, corpus, plan)
-    require(machine, [*models], "run the train flow with these params")
-    scores = road.measure(params, models, run)
-    return publish_report(params, machine, road.conclude(params, corpus, models, scores, run))
+    plan, run = ready_plan("evaluate", params, machine), MakingRunner(machine)
+    scores = road.measure(params, plan.models, run)
+    report = road.conclude(params, plan.corpus, plan.models, scores, run)
+    return publish_report(params, machine, report)

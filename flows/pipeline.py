@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows import road
 from flows.params import Params
+from flows.planning import ready_plan
 from flows.presets import DEMO
 from flows.reporting import publish_report
 from flows.runner import MakingRunner
@@ -21,6 +22,7 @@ def pipeline(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to make; every value here decides the result.
         machine: Where and with how many workers to make it; nothing here changes the result.
     """
+    ready_plan("pipeline", params, machine)
     run, store = MakingRunner(machine), Store(machine.store)
     corpus = road.curate(params, run)
     store.give_name(f"corpus/{params.name}", corpus.mixture)

@@ -41,7 +41,9 @@ class Run(Protocol):
         config: BaseModel,
         inputs: Mapping[str, Sequence[ArtifactRef]],
         label: str = "",
-    ) -> ArtifactRef: ...
+    ) -> ArtifactRef:
+        """Walk over one stage; ``label`` tells several runs of it apart."""
+        ...
 
 
 class Corpus(NamedTuple):

@@ -58,15 +58,3 @@ class PlanningRunner:
     ) -> ArtifactRef:
         """Plan one stage."""
         return self.planner(task.stage, config, inputs, f"{task.stage.name} {label}".strip())
-
-
-def require(machine: Machine, refs: Sequence[ArtifactRef], remedy: str) -> None:
-    """See that what a flow builds on has been made.
-
-    Raises:
-        ValueError: something has not; the message names it and the remedy.
-    """
-    store = Store(machine.store)
-    missing = [str(ref) for ref in refs if not store.has(ref)]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} not in the store {machine.store}: {remedy}")

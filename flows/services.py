@@ -30,6 +30,8 @@ WORKER_LIMITS = {"cpu": 2, "gpu": 1}  # runs at the same time, by work pool
 START_TIMEOUT_SECONDS = 240.0
 STOP_TIMEOUT_SECONDS = 20.0
 POLL_SECONDS = 0.5
+BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE)
+BUSY_TIMEOUT_SECONDS = 60.0
 LOG_TAIL_LINES = 20
 
 
@@ -122,11 +124,25 @@ def status() -> bool:
     return healthy and not running.dead()
 
 
+class PatientTransport(httpx.HTTPTransport):
+    """Asks again when the server is busy: SQLite is locked now and then, which it answers 503."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send, and send again for a while."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            response = super().handle_request(request)
+            if response.status_code not in BUSY or time.monotonic() > deadline:
+                return response
+            response.close()
+            time.sleep(POLL_SECONDS)
+
+
 def connect(api_url: str) -> httpx.Client:
     """A client of Prefect's REST API; several times faster to have than importing Prefect."""
     login = os.environ.get("PREFECT_API_AUTH_STRING")
     auth = httpx.BasicAuth(*login.split(":", 1)) if login else None
-    return httpx.Client(base_url=api_url, auth=auth, timeout=60, trust_env=False)
+    return httpx.Client(base_url=api_url, auth=auth, timeout=60, transport=PatientTransport())
 
 
 def _start(state: Path, host: str, port: int, api_url: str, workers: bool) -> None:

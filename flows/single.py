@@ -1,4 +1,4 @@
-"""One data stage alone, on plain files: what the stage needs is brought in, the rest is left out."""
+"""One data stage alone, on plain files: what it needs is brought in, the rest is left out."""
 
 import shutil
 import tempfile

@@ -4,8 +4,9 @@ from prefect import flow
 
 from flows import road
 from flows.params import Params
+from flows.planning import ready_plan
 from flows.presets import DEMO
-from flows.runner import MakingRunner, PlanningRunner, require
+from flows.runner import MakingRunner
 from tasks.common.stage import Machine
 from tasks.common.store import Store
 
@@ -18,8 +19,7 @@ def train(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to make; the data half must be that of an earlier curate run.
         machine: Where to make it; nothing here changes the result.
     """
-    corpus = road.curate(params, PlanningRunner(machine))
-    require(machine, [corpus.mixture, corpus.documents], "run the curate flow with these params")
+    corpus = ready_plan("train", params, machine).corpus
     models = road.train(params, corpus, MakingRunner(machine))
     Store(machine.store).give_name(f"model/{params.name}", models.aligned)
     return str(models.aligned)

@@ -16,8 +16,7 @@ def expand_files(paths: Sequence[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for given in paths:
-        matches = sorted(glob.glob(given, recursive=True)) or [given]
-        for match in map(Path, matches):
+        for match in _matches(given):
             if match.is_dir():
                 below = sorted(path for path in match.rglob("*") if path.is_file())
                 found.update({path.relative_to(match).as_posix(): path for path in below})
@@ -37,3 +36,8 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _matches(given: str) -> list[Path]:
+    matches = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - absolute patterns too
+    return [Path(match) for match in matches or [given]]

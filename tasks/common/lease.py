@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ BEATS_PER_LEASE = 4
 POLL_SECONDS = 0.5
 
 
-class LeaseLost(RuntimeError):
+class LeaseLostError(RuntimeError):
     """Another worker took the lease over; what this one made must not be sealed."""
 
 
@@ -86,10 +87,10 @@ class Lease:
         return self._number > 0
 
     def check(self) -> None:
-        """Raise LeaseLost if another worker has taken over (say, after this machine slept)."""
+        """Raise LeaseLostError if another worker has taken over (say, after this machine slept)."""
         if self._lost or self._newest()[0] != self._number:
             self._lost = True
-            raise LeaseLost(f"the lease {self.folder} was taken over by another worker")
+            raise LeaseLostError(f"the lease {self.folder} was taken over by another worker")
 
     def _try_take(self) -> bool:
         number, holder = self._newest()
@@ -143,16 +144,14 @@ class Lease:
         return f"{self.folder}/{number}"
 
     def _remove(self, number: int) -> None:
-        try:
+        with suppress(FileNotFoundError):
             self.fs.rm_file(self._path(number))
-        except FileNotFoundError:
-            pass
 
 
 def _boot_id() -> str:
     """Tell one boot (and so one space of process numbers) from another; empty if unknown."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        namespace = str(Path("/proc/self/ns/pid").readlink())
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + namespace
     except OSError:
         return ""

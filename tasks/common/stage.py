@@ -84,7 +84,7 @@ class StageContext:
         return artifact
 
     def shards(self, name: str, suffix: str = ".parquet") -> list[tuple[Artifact, str]]:
-        """Every top-level file ending in ``suffix`` of the artifacts given as ``name``, in order."""
+        """Every file ending in ``suffix`` at the top of the artifacts ``name``, in order."""
         return [(a, shard) for a in self.inputs[name] for shard in a.names(suffix)]
 
     @cached_property
@@ -172,7 +172,8 @@ def materialise(
 
     Raises:
         FileNotFoundError: an input has not been made.
-        LeaseLost: another worker took over while this one was asleep.
+        ValueError: files of the user's changed while they were read.
+        LeaseLostError: another worker took over while this one was asleep.
     """
     store = Store(machine.store)
     log = logging.getLogger(f"bloomery.{stage.name}")
@@ -204,6 +205,8 @@ def materialise(
             metrics=dict(outcome.metrics),
             provenance=meter.provenance(flow_run_id),
         )
+        if stage.identify(config, inputs) != identity:
+            raise ValueError(f"what {stage.name} {label} reads was changed meanwhile; run it again")
         lease.check()
         context.workspace.seal(manifest)
         return manifest, False

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,7 @@ class Workspace:
         target = self.path / COMMITS_FOLDER / f"{key}.json"
         partial = target.with_suffix(".partial")
         _write_synced(partial, json.dumps({"names": names, "result": result}))
-        os.replace(partial, target)
+        partial.replace(target)
         if not self._store.is_local:
             self._push(f"{COMMITS_FOLDER}/{key}.json")
 
@@ -252,7 +253,7 @@ class Workspace:
         if final.exists():  # leftovers of a deletion that was cut short: never a whole artifact
             shutil.rmtree(final)
         _write_synced(self.path / MANIFEST_NAME, manifest.model_dump_json(indent=1))
-        os.rename(self.path, final)
+        self.path.rename(final)
         for hidden in final.glob(".*"):
             shutil.rmtree(hidden) if hidden.is_dir() else hidden.unlink()
 
@@ -264,12 +265,10 @@ class Workspace:
         for path in fs.find(root):
             if path.removeprefix(f"{root}/") not in wanted:
                 fs.rm_file(path)
-        try:
+        with suppress(FileExistsError):  # an equal artifact is there, which is what was wanted
             fs.pipe_file(
                 f"{root}/{MANIFEST_NAME}", manifest.model_dump_json().encode(), mode="create"
             )
-        except FileExistsError:
-            pass  # an equal artifact is already there, which is what was wanted
         shutil.rmtree(self.path)
 
     def _committed_names(self) -> set[str]:
@@ -306,7 +305,7 @@ def _fetch_checked(
             f"{source} is damaged: its SHA-256 is not the manifest's; "
             "delete the artifact so that it is made again"
         )
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def _write_synced(path: Path, text: str) -> None:

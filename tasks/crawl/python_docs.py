@@ -1,9 +1,9 @@
 """The demo's web site: the documentation of this machine's own Python, served over HTTP.
 
 In: the standard library, by an allow-list of modules that are safe to import. Out: a site with an
-index, a page a module as the standard library's pydoc renders it, and a robots.txt that forbids a
-part of it. The same Python gives the same bytes: memory addresses, paths and the environment are
-kept out of them, and hashing is not random.
+index, a page a module as the standard library's pydoc renders it, a page a topic of the language
+reference, and a robots.txt that forbids a part of it. The same Python gives the same bytes: memory
+addresses, paths and the environment are kept out of them, and hashing is not random.
 
 Run it by hand with ``python -m tasks.crawl.python_docs --port 8000``. It ends with its standard
 input, so a parent that dies takes it along.
@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from pydoc_data.topics import topics
 
 HOST = "python-docs.demo.invalid"  # .invalid is never a real host (RFC 2606)
 BASE_URL = f"http://{HOST}/"
@@ -93,13 +94,35 @@ def module_page(name: str) -> str | None:
 
 def index_page() -> str:
     """The page that links all others."""
-    links = "\n".join(f'<li><a href="{name}.html">{name}</a></li>' for name in _available())
+    pages = [*_available(), *(f"topics/{name}" for name in sorted(topics))]
+    links = "\n".join(f'<li><a href="{name}.html">{name}</a></li>' for name in pages)
     return (
         "<!DOCTYPE html>\n<html><head><title>Python documentation</title></head><body>\n"
         f"<h1>The standard library of Python {html.escape(sys.version.split()[0])}</h1>\n"
         f'<ul>\n{links}\n</ul>\n<p><a href="private/">Notes of the editors</a></p>\n'
         "</body></html>\n"
     )
+
+
+def topic_page(name: str) -> str | None:
+    """A topic of the language reference as a page of paragraphs and code, or None."""
+    if name not in topics:
+        return None
+    blocks = [block for block in topics[name].strip("\n").split("\n\n") if block.strip()]
+    body = "\n".join(map(_topic_block, blocks))
+    return (
+        f"<!DOCTYPE html>\n<html><head><title>{html.escape(name)}</title></head><body>\n"
+        f'<p><a href="../index.html">index</a></p>\n<main>\n{body}\n</main>\n</body></html>\n'
+    )
+
+
+def _topic_block(block: str) -> str:
+    first, _, rest = block.partition("\n")
+    if rest and not rest.strip("*=-^~"):
+        return f"<h2>{html.escape(first)}</h2>"
+    if block.startswith("   "):  # reStructuredText indents what is literal
+        return f"<pre>{html.escape(block)}</pre>"
+    return f"<p>{html.escape(block)}</p>"
 
 
 def site_page(path: str) -> tuple[str, str] | None:
@@ -111,6 +134,9 @@ def site_page(path: str) -> tuple[str, str] | None:
     if path == "/private/":
         return "text/html", "<title>Private</title><p>A polite crawler never reads this.</p>"
     name = path.removeprefix("/").removesuffix(".html")
+    if path.startswith("/topics/"):
+        page = topic_page(name.removeprefix("topics/"))
+        return ("text/html", page) if page else None
     if path == f"/{name}.html" and name in module_names():
         page = module_page(name)
         return ("text/html", page) if page else None

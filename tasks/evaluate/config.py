@@ -13,7 +13,7 @@ class EvaluateConfig(BaseModel):
     normalisation: Literal["sum", "bytes", "pmi"] = Field(
         "pmi",
         title="Multiple-choice score",
-        description="log-likelihood: summed, by byte, or less the answer's likelihood unasked (PMI)",
+        description="Log-likelihood: summed, a byte, or less that of the answer unasked (PMI)",
     )
     max_questions: int = Field(
         600, ge=1, title="Multiple-choice questions", description="At most so many are asked"

@@ -1,4 +1,4 @@
-"""Plots as SVG text and PNG data addresses. Pure: values in, pictures out, the same for the same."""
+"""Plots as SVG text and PNG data addresses. Pure: the same values, the same pictures."""
 
 import base64
 import io

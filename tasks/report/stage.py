@@ -88,9 +88,7 @@ def _tiles(values: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _headlines(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        tile["title"].replace(",", "").replace(" ", "_"): tile["value"] for tile in values["tiles"]
-    }
+    return {tile["title"]: tile["value"] for tile in values["tiles"]}
 
 
 def _render(name: str, values: dict[str, Any], folder: Path) -> None:

@@ -1,11 +1,14 @@
 """A folder of its own in which tests start and stop everything, as a user would."""
 
+import argparse
+import heapq
 import os
-import random
 import signal
 import socket
+import string
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +18,10 @@ import httpx
 import psutil
 
 from flows.presets import DEMO
+from flows.services import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_TIMEOUT_SECONDS = 240
-WORDS = tuple(["the", "of", "and", "to", "in", "that", "is", "it", "was", "for", "on", "with", "as", "his", "they", "be", "at", "one", "have"])
 
 # Every Python process of the box loads this at its start: it may talk to this machine only.
 NO_NETWORK = """
@@ -61,7 +64,7 @@ class Box:
 
     @property
     def api(self) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.url}/api", timeout=60, trust_env=False)
+        return connect(f"{self.url}/api")
 
     @property
     def network_log(self) -> Path:
@@ -124,18 +127,24 @@ class Box:
                 return found
             time.sleep(0.5)
 
+    def task_states(self, run: str) -> list[str]:
+        """The names of the final states of a run's tasks; the server records them a little later."""
+        query = {"flow_runs": {"id": {"any_": [run]}}}
+        deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
+        while True:
+            tasks = self.api.post("/task_runs/filter", json=query).raise_for_status().json()
+            if all(task["end_time"] for task in tasks) or time.monotonic() > deadline:
+                return [task["state_name"] for task in tasks]
+            time.sleep(0.5)
+
     def tiny_parameters(self) -> dict[str, Any]:
-        """The smallest corpus that can be curated, from files that are written here."""
-        folder = self.folder / "texts"
-        folder.mkdir(exist_ok=True)
-        dice = random.Random(0)
-        for i in range(20):
-            paragraphs = [" ".join(dice.choices(WORDS, k=60)) + "." for _ in range(4)]
-            (folder / f"{i}.txt").write_text("\n\n".join(paragraphs))
+        """The smallest corpus that can be curated: a few modules of the standard library."""
+        (code,) = [source for source in DEMO.sources if source.kind == "code"]
+        paths = [textwrap.__file__, argparse.__file__, heapq.__file__, string.__file__]
         params = DEMO.model_dump(mode="json")
-        source = {"name": "words", "type": "files", "paths": [str(folder)], "patterns": ["*.txt"]}
-        params |= {"name": "tiny", "sources": [source | {"domain": "documentation"}]}
-        params["mix"] |= {"weights": [{"group": "words", "weight": 1.0}], "token_budget": 1000}
+        params["name"] = "tiny"
+        params["sources"] = [code.model_dump(mode="json") | {"paths": paths}]
+        params["mix"] |= {"weights": [], "token_budget": 1000}
         return {
             "params": params,
             "machine": {"store": str(self.folder / "store"), "num_workers": 1},

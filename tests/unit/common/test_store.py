@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from tasks.common.lease import Lease, LeaseLost
+from tasks.common.lease import Lease, LeaseLostError
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef
 from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
 from tests.stages import given
@@ -169,7 +169,7 @@ def test_a_silent_holder_on_another_machine_is_taken_over_and_finds_out(store):
         Path(folder, "1").write_text(json.dumps(record | {"host": "elsewhere", "beat": 0}))
         with Lease(store.fs, folder, done=lambda: False) as rival:
             assert rival.held
-            with pytest.raises(LeaseLost):
+            with pytest.raises(LeaseLostError):
                 holder.check()
             rival.check()
 
