@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.classify.config import ClassifyConfig
 from tasks.compare.config import CompareConfig
@@ -20,6 +20,7 @@ from tasks.extract.config import ExtractRules
 from tasks.filter.config import FilterConfig
 from tasks.instruct.config import InstructConfig
 from tasks.mix.config import MixConfig
+from tasks.preferences.config import PreferencesConfig
 from tasks.pretrain.config import PretrainConfig
 from tasks.report.config import ReportConfig
 from tasks.sft.config import SftConfig
@@ -48,10 +49,20 @@ class Params(BaseModel):
     train: PretrainConfig = PretrainConfig()
     instruct: InstructConfig = InstructConfig()
     sft: SftConfig = SftConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
     dpo: DpoConfig = DpoConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     compare: CompareConfig = CompareConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _given_preferences_are_given(self) -> "Params":
+        if self.preferences.origin == "given" and self.instruct.origin != "files":
+            raise ValueError(
+                "preferences.origin=given reads instruct.preference_files, so it needs "
+                "instruct.origin=files; or use preferences.origin=sampled"
+            )
+        return self
 
 
 def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tasks.evaluate.config import EvaluateConfig
 from tasks.filter.config import FilterConfig
 from tasks.instruct.config import InstructConfig
 from tasks.mix.config import MixConfig, MixWeight
+from tasks.preferences.config import PreferencesConfig
 from tasks.pretrain.config import PretrainConfig
 from tasks.sft.config import SftConfig
 from tasks.tokenizer.config import TokenizerConfig
@@ -98,6 +99,7 @@ SMALL = Params(
     name="small",
     sources=[OWN_PAGES],
     instruct=OWN_TEXTS,
+    preferences=PreferencesConfig(origin="given"),
     mix=MixConfig(token_budget=600_000_000),
     tokenizer=TokenizerConfig(vocab_size=16_384, max_train_bytes=500_000_000),
     train=PretrainConfig(

@@ -25,6 +25,7 @@ from tasks.extract.task import extract
 from tasks.filter.task import filter
 from tasks.instruct.task import instruct
 from tasks.mix.task import mix
+from tasks.preferences.task import preferences
 from tasks.pretrain.task import pretrain
 from tasks.report.task import report
 from tasks.sft.task import sft
@@ -89,13 +90,17 @@ def curate(params: Params, run: Run) -> Corpus:
 
 
 def train(params: Params, corpus: Corpus, run: Run) -> Models:
-    """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → dpo."""
+    """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → preferences → dpo."""
     vocabulary = run(tokenizer, params.tokenizer, {"documents": [corpus.mixture]})
     shards = run(tokens, params.tokens, {"documents": [corpus.mixture], "tokenizer": [vocabulary]})
     instructions = run(instruct, params.instruct, {"documents": [corpus.documents]})
     base = run(pretrain, params.train, {"tokens": [shards]})
     tuned = run(sft, params.sft, {"checkpoint": [base], "instructions": [instructions]})
-    aligned = run(dpo, params.dpo, {"checkpoint": [tuned], "instructions": [instructions]})
+    pairs = instructions
+    if params.preferences.origin == "sampled":
+        asked = {"checkpoint": [tuned], "instructions": [instructions]}
+        pairs = run(preferences, params.preferences, asked)
+    aligned = run(dpo, params.dpo, {"checkpoint": [tuned], "preferences": [pairs]})
     return Models(shards, instructions, base, tuned, aligned)
 
 

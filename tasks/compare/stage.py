@@ -6,8 +6,7 @@ Out: ``comparison.json`` and ``verdicts.jsonl``, one question a line.
 import json
 from typing import Any
 
-from sacrebleu.metrics import CHRF
-
+from tasks.common.judge import closeness
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.statistics import share_interval
 from tasks.common.store import Artifact
@@ -17,10 +16,10 @@ from tasks.compare.config import CompareConfig
 def run(context: StageContext, config: CompareConfig) -> Outcome:
     """Judge each pair of answers by closeness to the reference; a draw counts half."""
     candidate, baseline = _answers(context.input("candidate")), _answers(context.input("baseline"))
-    chrf = CHRF()
+    references = [candidate[key]["reference"] for key in candidate]
     ours, theirs = (
-        [chrf.sentence_score(a[k]["answer"], [a[k]["reference"]]).score for k in candidate]
-        for a in (candidate, baseline)
+        closeness([answers[key]["answer"] for key in candidate], references)
+        for answers in (candidate, baseline)
     )
     wins = [verdict(o, t, config.tie_margin) for o, t in zip(ours, theirs, strict=True)]
     rate, low, high = share_interval(wins)

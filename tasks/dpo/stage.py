@@ -8,13 +8,13 @@ from tasks.dpo.config import DpoConfig
 
 def run(context: StageContext, config: DpoConfig) -> Outcome:
     """Make chosen answers likelier than rejected ones, held to the input model by beta."""
-    instructions = context.input("instructions")
+    preferences = context.input("preferences")
     job = TrainJob(
         objective="dpo",
         init_from=str(context.input("checkpoint").folder()),
         data=RecordData(
-            train=str(instructions.fetch("preferences-train.jsonl")),
-            val=str(instructions.fetch("preferences-validation.jsonl")),
+            train=str(preferences.fetch("preferences-train.jsonl")),
+            val=str(preferences.fetch("preferences-validation.jsonl")),
         ),
         out_dir=str(context.path),
         steps=config.steps,
@@ -34,5 +34,5 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
 
 
 STAGE = Stage(
-    name="dpo", version=1, config=DpoConfig, inputs=("checkpoint", "instructions"), run=run
+    name="dpo", version=1, config=DpoConfig, inputs=("checkpoint", "preferences"), run=run
 )

@@ -22,6 +22,7 @@ from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture
+from tasks.common.records import read_records, write_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.statistics import unigram_bits, wilson_interval
 from tasks.common.store import Artifact
@@ -43,16 +44,16 @@ def run(context: StageContext, config: EvaluateConfig) -> Outcome:
     metrics |= _perplexity(model, tokenizer, tokens, config)
     context.log.info("bits per byte %.3f", metrics["bits_per_byte"])
 
-    questions = _records(instructions, "multiple-choice.jsonl")[: config.max_questions]
+    questions = read_records(instructions.fetch("multiple-choice.jsonl"))[: config.max_questions]
     picks = answer_questions(model, tokenizer, questions, as_context, config.normalisation)
     metrics |= _accuracy(questions, picks)
     if questions:
         context.log.info("multiple choice %.3f", metrics["multiple_choice"]["accuracy"])
 
-    asked = _records(instructions, "questions.jsonl")[: config.max_answers]
+    asked = read_records(instructions.fetch("questions.jsonl"))[: config.max_answers]
     answers = _answers(model, tokenizer, asked, as_context, config)
-    _write(context.path / "choices.jsonl", picks)
-    _write(context.path / "answers.jsonl", answers)
+    write_records(context.path / "choices.jsonl", picks)
+    write_records(context.path / "answers.jsonl", answers)
     (context.path / "evaluation.json").write_text(json.dumps(metrics, indent=1))
     return Outcome(metrics=metrics)
 
@@ -163,14 +164,6 @@ def _read_tokens(folder: Path, tokens: Artifact, split: str, group_folder: str) 
 
 def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
     return np.bincount(ids, minlength=vocab_size)
-
-
-def _records(artifact: Artifact, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in artifact.fetch(name).read_text().splitlines()]
-
-
-def _write(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
 
 
 STAGE = Stage(

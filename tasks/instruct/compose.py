@@ -1,4 +1,4 @@
-"""From facts to conversations, preferences and questions. Pure and seeded.
+"""From facts to conversations and questions. Pure and seeded.
 
 A fact is either taught or held out, decided by a hash of its answer, so that two names with one
 answer are never on both sides.
@@ -17,7 +17,6 @@ QUESTIONS = (
     "What is `{name}` for?",
     "Explain `{name}`.",
 )
-VALIDATION_EVERY = 20  # one taught record in so many watches over-fitting
 
 Record = dict[str, Any]
 
@@ -59,34 +58,11 @@ def conversations(taught: Sequence[Fact], config: InstructConfig) -> list[Record
     return records
 
 
-def preferences(taught: Sequence[Fact], config: InstructConfig) -> list[Record]:
-    """Preference pairs: brief and right over rambling, and over brief and about something else."""
-    rng = random.Random(config.seed + 1)
-    records = []
-    for fact in taught:
-        rejected = [rng.choice(taught).brief]
-        if _can_ramble(fact, config):
-            rejected.append(fact.long)
-        for kind, text in zip(("wrong", "long"), rejected, strict=False):
-            if text != fact.brief:
-                prompt = [_user(rng.choice(QUESTIONS).format(name=fact.name))]
-                records.append(
-                    {
-                        "id": f"{fact.name}#{kind}",
-                        "prompt": prompt,
-                        "chosen": fact.brief,
-                        "rejected": text,
-                    }
-                )
-    rng.shuffle(records)
-    return records
-
-
-def open_questions(held_out: Sequence[Fact]) -> list[Record]:
+def open_questions(facts: Sequence[Fact]) -> list[Record]:
     """Questions to answer freely, with the documentation's own brief answer as reference."""
     return [
         {"id": f.name, "prompt": [_user(QUESTIONS[0].format(name=f.name))], "reference": f.brief}
-        for f in held_out
+        for f in facts
     ]
 
 
@@ -103,16 +79,6 @@ def multiple_choice(held_out: Sequence[Fact], config: InstructConfig) -> list[Re
             {"id": fact.name, "question": question, "choices": choices, "answer": answer}
         )
     return records
-
-
-def split_validation(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """(train, validation), by a hash of the record's id up to ``#``."""
-    train: list[Record] = []
-    validation: list[Record] = []
-    for record in records:
-        held = _hash(0, record["id"].partition("#")[0])[:8]
-        (train if int(held, 16) % VALIDATION_EVERY else validation).append(record)
-    return train, validation
 
 
 def _can_ramble(fact: Fact, config: InstructConfig) -> bool:

@@ -21,9 +21,7 @@ class InstructConfig(BaseModel):
     num_choices: int = Field(4, ge=2, le=10, title="Choices a question")
     min_answer_chars: int = Field(20, ge=1, title="Shortest answer, characters")
     max_answer_chars: int = Field(160, ge=10, title="Longest brief answer, characters")
-    max_long_answer_chars: int = Field(
-        400, ge=10, title="Longest rambling answer, characters", description="To prefer brevity to"
-    )
+    max_long_answer_chars: int = Field(400, ge=10, title="Longest rambling answer, characters")
     sft_files: list[str] = Field(
         [], title="SFT files", description='JSONL: {"messages": [{"role", "content"}, …]} a line'
     )

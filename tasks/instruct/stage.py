@@ -1,15 +1,16 @@
 """The instruct stage: documents (or the user's files) in, post-training data out.
 
-Out, one JSON object a line: ``sft-{train,validation}.jsonl``,
-``preferences-{train,validation}.jsonl``, ``questions.jsonl``, ``multiple-choice.jsonl``.
+Out, one JSON object a line: ``sft-{train,validation}.jsonl``, ``prompts.jsonl`` (what is taught, as
+questions with references, to practise on), ``questions.jsonl`` (the same of what is held out),
+``multiple-choice.jsonl``, and the user's ``preferences-{train,validation}.jsonl`` if there are any.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tasks.common.files import checksums, expand_files
+from tasks.common.records import Record, split_validation, write_records
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
@@ -18,14 +19,12 @@ from tasks.instruct.config import InstructConfig
 from tasks.instruct.docstrings import module_name, read_facts
 from tasks.instruct.records import check_choice, check_conversation, check_preference
 
-Record = dict[str, Any]
-
 
 def run(context: StageContext, config: InstructConfig) -> Outcome:
     """Build instructions, preferences and a held-out multiple-choice suite."""
     made = _from_files(config) if config.origin == "files" else _from_corpus(context, config)
     for name, records in made.items():
-        _write(context.path / f"{name}.jsonl", records)
+        write_records(context.path / f"{name}.jsonl", records)
         context.log.info("%s: %d records", name, len(records))
     return Outcome(metrics={name.replace("-", "_"): len(records) for name, records in made.items()})
 
@@ -40,7 +39,7 @@ def _from_corpus(context: StageContext, config: InstructConfig) -> dict[str, lis
     taught, held_out = compose.split_facts(compose.usable_facts(facts, config), config)
     return {
         **_split("sft", compose.conversations(taught, config)),
-        **_split("preferences", compose.preferences(taught, config)),
+        "prompts": compose.open_questions(taught),
         "questions": compose.open_questions(held_out),
         "multiple-choice": compose.multiple_choice(held_out, config),
     }
@@ -49,20 +48,18 @@ def _from_corpus(context: StageContext, config: InstructConfig) -> dict[str, lis
 def _from_files(config: InstructConfig) -> dict[str, list[Record]]:
     sft = _read(config.sft_files, check_conversation)
     held_out, taught = sft[: config.num_eval], sft[config.num_eval :]
-    questions = [
-        {
-            "id": record["id"],
-            "prompt": record["messages"][:-1],
-            "reference": record["messages"][-1]["content"],
-        }
-        for record in held_out
-    ]
     return {
         **_split("sft", taught),
         **_split("preferences", _read(config.preference_files, check_preference)),
-        "questions": questions,
+        "prompts": [_as_question(record) for record in taught],
+        "questions": [_as_question(record) for record in held_out],
         "multiple-choice": _read(config.multiple_choice_files, check_choice),
     }
+
+
+def _as_question(record: Record) -> Record:
+    *prompt, answer = record["messages"]
+    return {"id": record["id"], "prompt": prompt, "reference": answer["content"]}
 
 
 def _code_documents(artifact: Artifact, name: str) -> list[tuple[str, str]]:
@@ -76,7 +73,7 @@ def _code_documents(artifact: Artifact, name: str) -> list[tuple[str, str]]:
 
 
 def _split(name: str, records: list[Record]) -> dict[str, list[Record]]:
-    train, validation = compose.split_validation(records)
+    train, validation = split_validation(records)
     return {f"{name}-train": train, f"{name}-validation": validation}
 
 
@@ -92,12 +89,6 @@ def _read(paths: Sequence[str], check: Any) -> list[Record]:
             check(record, where)
             records.append({"id": f"{name}:{number}", **record})
     return records
-
-
-def _write(path: Path, records: list[Record]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _identity(config: InstructConfig) -> Mapping[str, Any]:

@@ -128,7 +128,7 @@ class Box:
             time.sleep(0.5)
 
     def task_states(self, run: str) -> list[str]:
-        """The names of the final states of a run's tasks; the server records them a little later."""
+        """How each task of a run ended; the server records that a little later."""
         query = {"flow_runs": {"id": {"any_": [run]}}}
         deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
         while True:

@@ -30,6 +30,10 @@ CHANGES = [
     "sft.steps=4",
     "sft.batch_size=4",
     "sft.max_tokens=64",
+    "preferences.max_prompts=40",
+    "preferences.samples_per_prompt=2",
+    "preferences.min_margin=0.0",
+    "preferences.max_new_tokens=8",
     "dpo.steps=3",
     "dpo.batch_size=2",
     "dpo.max_tokens=64",
@@ -48,7 +52,7 @@ def write_package(folder: Path) -> None:
         module.write_text(
             "\n\n".join(
                 f"def {verb.lower()}_{topic}(value):\n"
-                f'    """{verb} the {topic} number {number} and return the {verb.lower()} result.\n\n'
+                f'    """{verb} the {topic} number {number} and return the outcome.\n\n'
                 f'    The {topic} must be there."""\n'
                 f"    return value + {number}"
                 for verb in VERBS

@@ -16,9 +16,9 @@ from tests.integration.small import small_params, write_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 BLOOMERY = [sys.executable, "-c", "from flows.cli import main; main()"]
-STAGES_AFTER_FILTER = {"dedup", "classify", "mix", "tokenizer", "tokens", "instruct", "pretrain"}
-STAGES_AFTER_FILTER |= {"sft", "dpo", "evaluate base", "evaluate sft", "evaluate aligned"}
-STAGES_AFTER_FILTER |= {"compare", "report"}
+AFTER_FILTER = {"dedup", "classify", "mix", "tokenizer", "tokens", "instruct", "pretrain", "sft"}
+AFTER_FILTER |= {"preferences", "dpo", "evaluate base", "evaluate sft", "evaluate aligned"}
+AFTER_FILTER |= {"compare", "report"}
 
 
 class Box:
@@ -98,7 +98,7 @@ def test_the_plan_knows_that_everything_is_there(box):
 def test_a_changed_filter_reruns_exactly_the_stages_after_it(box):
     plan = box.plan("filter.min_words=6")
     to_run = {stage for stage, cached in plan.items() if not cached}
-    assert to_run == STAGES_AFTER_FILTER | {"filter code", "filter notes"}
+    assert to_run == AFTER_FILTER | {"filter code", "filter notes"}
     before = {row["artifact"] for row in box.artifacts()}
     box.bloomery("run", "curate", "--params", box.params("filter.min_words=6"))
     made = [row for row in box.artifacts() if row["artifact"] not in before]
@@ -163,7 +163,7 @@ def test_a_pretraining_killed_in_the_middle_ends_with_the_same_weights(box, vict
     process = box.start(*run)
     log = lambda: next(
         (box.folder / "store").glob(".scratch/pretrain/*/.train/metrics.jsonl"), None
-    )  # noqa: E731
+    )
     _wait_for(lambda: (path := log()) and path.read_text().count('"step"') > 15, "no steps")
     target = process if victim == "flow" else _trainers(box)[0]
     os.kill(target.pid, signal.SIGKILL)
@@ -180,6 +180,11 @@ def test_a_pretraining_killed_in_the_middle_ends_with_the_same_weights(box, vict
         for manifest in [_newest_pretraining(box, options)]
     ]
     assert weights[0] == weights[1]
+
+
+def _steps_done(box: Box) -> int:
+    logs = (box.folder / "store").glob(".scratch/pretrain/*/.train/metrics.jsonl")
+    return sum(path.read_text().count('"event": "step"') for path in logs)
 
 
 def _newest_pretraining(box: Box, options: list[str]) -> dict:

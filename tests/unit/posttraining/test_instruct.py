@@ -70,7 +70,7 @@ CONFIG = InstructConfig(num_eval=20)
 def test_no_held_out_answer_is_taught():
     doubled = [*_facts(100), *(Fact(f"alias.{f.name}", f.brief, f.long) for f in _facts(100))]
     taught, held_out = compose.split_facts(compose.usable_facts(doubled, CONFIG), CONFIG)
-    said = json.dumps(compose.conversations(taught, CONFIG) + compose.preferences(taught, CONFIG))
+    said = json.dumps(compose.conversations(taught, CONFIG) + compose.open_questions(taught))
     assert len(held_out) == 20
     assert not any(fact.brief in said for fact in held_out)
 
@@ -84,15 +84,6 @@ def test_a_question_has_one_right_answer_and_its_place_is_drawn_by_lot():
         assert len(set(question["choices"])) == CONFIG.num_choices
     places = [question["answer"] for question in questions]
     assert all(places.count(place) > 25 for place in range(4))
-
-
-def test_the_chosen_answer_is_brief_and_right_and_the_rejected_is_not():
-    facts = _facts(60)
-    brief = {fact.name: fact.brief for fact in facts}
-    for pair in compose.preferences(facts, CONFIG):
-        name, _, kind = pair["id"].partition("#")
-        assert pair["chosen"] == brief[name] != pair["rejected"]
-        assert kind in ("wrong", "long")
 
 
 def test_too_few_facts_is_said_with_the_remedy():
