@@ -96,7 +96,8 @@ def up(host: str = "127.0.0.1", port: int = 4200, workers: bool = True) -> None:
         except BaseException:
             _stop(state, grace_seconds=0)
             raise
-    print(f"ready: {api_url.removesuffix('/api')} (stop everything with `bloomery down`)")
+    print(f"ready: {api_url.removesuffix('/api')}")
+    print("start a run under Deployments there; stop everything with `bloomery down`")
 
 
 def down(grace_seconds: float = 25.0) -> None:

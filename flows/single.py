@@ -1,5 +1,6 @@
 """One data stage alone, on plain files: what it needs is brought in, the rest is left out."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.stage import STAGE as FILTER
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.mix.stage import STAGE as MIX
+
+log = logging.getLogger("bloomery.stage")
 
 STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, CLASSIFY, MIX)}
 ARCHIVES = (".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz", ".wet.gz")
@@ -60,6 +63,8 @@ def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> Artifact
     else:
         bring, values = INGEST, {"paths": list(inputs)}
     manifest, _ = materialise(bring, parse_model(bring.config, values), {}, machine)
+    if manifest.funnel and manifest.funnel.num_dropped:
+        log.warning("set aside %d: %s", manifest.funnel.num_dropped, manifest.funnel.dropped)
     return manifest.ref
 
 

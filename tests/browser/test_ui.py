@@ -88,7 +88,7 @@ def _deployment(box: Box, name: str) -> str:
     return str(box.api.get(f"/deployments/name/{name}").raise_for_status().json()["id"])
 
 
-def test_the_first_page_shows_both_pools(visitor: Visitor) -> None:
+def test_the_first_page_shows_both_pools(visitor: Visitor, finished_run: str) -> None:
     visitor.open("/")
     visitor.sees("Flow Runs", "Active Work Pools", "cpu", "gpu")
     visitor.picture("dashboard")

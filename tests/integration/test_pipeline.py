@@ -161,10 +161,7 @@ def test_a_pretraining_killed_in_the_middle_ends_with_the_same_weights(box, vict
     run = ["run", "train", "--params", params]
     box.bloomery("run", "curate", "--params", params)
     process = box.start(*run)
-    log = lambda: next(
-        (box.folder / "store").glob(".scratch/pretrain/*/.train/metrics.jsonl"), None
-    )
-    _wait_for(lambda: (path := log()) and path.read_text().count('"step"') > 15, "no steps")
+    _wait_for(lambda: _steps_done(box) > 15, "no steps")
     target = process if victim == "flow" else _trainers(box)[0]
     os.kill(target.pid, signal.SIGKILL)
     process.wait(120)

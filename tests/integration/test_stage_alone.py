@@ -1,0 +1,114 @@
+"""Each data stage alone on plain files, and mistakes that are one clear line."""
+
+import gzip
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from warcio.warcwriter import WARCWriter
+
+from flows.cli import main
+from tasks.common.manifest import Manifest
+
+PROSE = (
+    "The quick brown fox of the north is a careful animal, and it does not jump over the lazy dog "
+    "that lives with the farmer. It goes to the river to drink, and when the night comes it is to "
+    "be found at home with its young. People have said that the fox and the dog are friends; that "
+    "is not so, but they have never been seen to fight. "
+)
+
+
+def bloomery(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def _stage(name, source, output, *changes):
+    options = [option for change in changes for option in ("--set", change)]
+    done = bloomery("stage", name, "--input", source, "--output", output, "--workers", 1, *options)
+    assert done.exit_code == 0, done.output
+    manifest = Manifest.model_validate_json((output / "manifest.json").read_text())
+    assert manifest.identity.stage == name
+    return manifest
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "pages.warc.gz"
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for number in range(3):
+            html = f"<html><body><main><p>{PROSE} Number {number}.</p></main></body></html>"
+            body = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{html}"
+            record = writer.create_warc_record(
+                f"https://fox.invalid/{number}", "response", payload=io.BytesIO(body.encode())
+            )
+            writer.write_record(record)
+    return path
+
+
+def test_the_data_stages_one_after_another_on_plain_files(archive, tmp_path):
+    extracted = _stage("extract", archive, tmp_path / "texts")
+    assert extracted.funnel.num_kept == 3
+    texts = tmp_path / "texts" / "part-00000.parquet"
+    assert "careful animal" in pq.read_table(texts)["text"][0].as_py()
+    kept = _stage("filter", texts, tmp_path / "kept", "gopher_repetition=false", "fineweb=false")
+    assert kept.funnel.num_kept == 3
+    unique = _stage("dedup", tmp_path / "kept" / "part-00000.parquet", tmp_path / "unique")
+    assert unique.funnel.dropped == {"near_duplicate": 2}
+
+
+def test_packed_jsonl_with_bad_lines_that_are_set_aside_and_counted(tmp_path, caplog):
+    lines = [
+        json.dumps({"text": PROSE + str(n), "url": f"https://x.invalid/{n}"}) for n in range(3)
+    ]
+    packed = tmp_path / "docs.jsonl.gz"
+    packed.write_bytes(gzip.compress("\n".join([*lines, "not json", '{"no": "text"}']).encode()))
+    manifest = _stage("dedup", packed, tmp_path / "unique", "minhash=false")
+    assert manifest.funnel.num_kept == 3
+    assert "set aside 2" in caplog.text
+
+
+def test_crawl_takes_files_and_archives(archive, tmp_path):
+    names = [entry.name for entry in _stage("crawl", archive, tmp_path / "pages").files]
+    assert names == ["pages.parquet", "pages.warc.gz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stage", "extract", "--input", "nowhere.warc.gz", "--output", "out"], "nowhere.warc.gz"),
+        (["stage", "filter", "--input", "x.docx", "--output", "out"], "x.docx"),
+        (["run", "pipeline", "--set", "train.steps=0"], "train.steps"),
+        (["run", "pipeline", "--set", "train.step=1"], "there is no 'step'; known here: model"),
+        (["run", "pipeline", "--set", "train.steps"], "write --set path.to.field=value"),
+        (["run", "pipeline", "--set", "filter.max_words=2"], "min_words must not exceed"),
+        (["run", "pipeline", "--preset", "huge"], "demo, small, base"),
+        (["run", "pipeline", "--params", "nowhere.yaml"], "nowhere.yaml"),
+        (["plan", "pipeline", "--preset", "small"], "data/pages"),
+        (["plan", "pipeline", "--set", "preferences.origin=given"], "instruct.origin=files"),
+        (["show", "mix/zzz"], "bloomery ls"),
+        (["lineage", "nothing"], "bloomery ls"),
+        (["generate", "nothing", "--prompt", "x"], "bloomery ls"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_line_and_exit_code_2(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOOMERY_STORE", str(tmp_path / "store"))
+    done = bloomery(*arguments)
+    assert done.exit_code == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and said in line
+
+
+def test_an_output_that_is_there_is_not_overwritten(archive, tmp_path):
+    (tmp_path / "out").mkdir()
+    done = bloomery("stage", "extract", "--input", archive, "--output", tmp_path / "out")
+    assert done.exit_code == 2 and "there already" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "stage", "ls", "show", "lineage", "generate"])
+def test_help_teaches(command):
+    done = bloomery(command, "--help")
+    assert done.exit_code == 0 and len(done.output) > 200
