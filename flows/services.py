@@ -213,6 +213,7 @@ def _stop(state: Path, grace_seconds: float) -> None:
             _cancel_runs(api, grace_seconds)
         for service in workers:
             _end(service)
+        _end_orphans(state)
         if healthy:
             _bury_runs(api)
             _set_paused(api, paused, False)
@@ -282,17 +283,34 @@ def _paused_pools(api: httpx.Client) -> list[str]:
 
 
 def _end(service: Service) -> None:
-    """Ask the process to end, then make sure of it and of everything it started."""
     process = service.process()
     if not process:
         print(f"{service.name} was gone already")
         return
+    gently = _end_family(process)
+    print(f"stopped {service.name}" + ("" if gently else " the hard way"))
+
+
+def _end_orphans(state: Path) -> None:
+    """End runs that outlived their worker: Prefect's engine, started from this state folder."""
+    for process in psutil.process_iter():
+        try:
+            is_run = "prefect.engine" in process.cmdline()
+            if is_run and process.environ().get("BLOOMERY_HOME") == str(state):
+                _end_family(process)
+                print(f"stopped a run whose worker had died (process {process.pid})")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def _end_family(process: psutil.Process) -> bool:
+    """Ask a process to end, then make sure of it and of everything it started."""
     family = [process, *process.children(recursive=True)]
     process.terminate()
     _, left = psutil.wait_procs([process], timeout=STOP_TIMEOUT_SECONDS)
     for relative in psutil.wait_procs(family, timeout=POLL_SECONDS)[1]:
         relative.kill()  # psutil compares creation times: a reused number is safe
-    print(f"stopped {service.name}" + (" the hard way" if left else ""))
+    return not left
 
 
 def _wait(done: Callable[[], bool], service: Service) -> None:

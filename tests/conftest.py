@@ -1,8 +1,12 @@
 """Flags and fixtures that all tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side: threads of torch that wait for one another by spinning would stop both.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tasks.common.stage import Machine
 from tasks.common.store import Store

@@ -48,6 +48,9 @@ class Machine(BaseModel):
         description="Processes that work on shards at the same time",
     )
     device: str = Field("auto", description="Training device: auto, cpu, cuda")
+    num_training_processes: int = Field(
+        1, ge=1, description="Processes that train together, one a GPU"
+    )
     connect_to: dict[str, str] = Field(
         default_factory=dict,
         description="host → address:port to connect to instead of asking DNS",

@@ -36,7 +36,12 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
     job_path = folder / "job.json"
     job_path.write_text(json.dumps(job.to_json_dict(), indent=1))
     listener = _Listener(context)
-    run_job(job_path, on_event=listener, should_stop=context.should_stop)
+    run_job(
+        job_path,
+        on_event=listener,
+        should_stop=context.should_stop,
+        num_processes=context.machine.num_training_processes,
+    )
     for path in sorted((folder / "final").iterdir()):
         shutil.copyfile(path, context.path / path.name)
     shutil.copyfile(folder / METRICS_NAME, context.path / METRICS_NAME)
