@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import prefect_env
+from model.process import TrainingStopped
 
 if TYPE_CHECKING:
     from flows.params import Params
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 FLOWS = ("pipeline", "curate", "train", "evaluate")
 DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
 EXIT_USER_ERROR = 2
+EXIT_FAILED = 1
 
 
 class UserErrors(click.Group):
-    """Turns a ValueError or a missing file, which a user can mend, into one line."""
+    """Turns what a user can mend into one line and exit code 2, and what gave up into 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -37,6 +39,9 @@ class UserErrors(click.Group):
         except (ValueError, FileNotFoundError) as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(EXIT_USER_ERROR)
+        except (RuntimeError, TrainingStopped) as error:  # a trainer, a worker or a server gave up
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(EXIT_FAILED)
 
 
 @click.group(cls=UserErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -323,7 +328,7 @@ def status() -> None:
     prefect_env.configure()
     from flows import services
 
-    services.status()
+    sys.exit(0 if services.status() else 1)
 
 
 def _params(preset: str | None, params_file: Path | None, changes: Sequence[str]) -> "Params":

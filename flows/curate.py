@@ -19,7 +19,7 @@ def curate(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to make; every value here decides the result.
         machine: Where and with how many workers to make it; nothing here changes the result.
     """
-    ready_plan("curate", params, machine)
+    params = ready_plan("curate", params, machine).params
     corpus = road.curate(params, MakingRunner(machine))
     Store(machine.store).give_name(f"corpus/{params.name}", corpus.mixture)
     return str(corpus.mixture)

@@ -5,6 +5,7 @@ part. Where and how fast to work is ``Machine``'s and never comes here.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import yaml
@@ -25,7 +26,6 @@ from tasks.pretrain.config import PretrainConfig
 from tasks.report.config import ReportConfig
 from tasks.sft.config import SftConfig
 from tasks.tokenizer.config import TokenizerConfig
-from tasks.tokens.config import TokensConfig
 
 
 class Params(BaseModel):
@@ -45,7 +45,6 @@ class Params(BaseModel):
     classify: ClassifyConfig = ClassifyConfig()
     mix: MixConfig = MixConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
-    tokens: TokensConfig = TokensConfig()
     train: PretrainConfig = PretrainConfig()
     instruct: InstructConfig = InstructConfig()
     sft: SftConfig = SftConfig()
@@ -54,6 +53,16 @@ class Params(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     compare: CompareConfig = CompareConfig()
     report: ReportConfig = ReportConfig()
+
+    def dated(self, today: date) -> "Params":
+        """The same with ``today`` as the snapshot of every source that asks for it."""
+        sources = [
+            source.model_copy(update={"snapshot": today.isoformat()})
+            if source.snapshot == "today"
+            else source
+            for source in self.sources
+        ]
+        return self.model_copy(update={"sources": sources})
 
     @model_validator(mode="after")
     def _given_preferences_are_given(self) -> "Params":

@@ -22,7 +22,7 @@ def pipeline(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to make; every value here decides the result.
         machine: Where and with how many workers to make it; nothing here changes the result.
     """
-    ready_plan("pipeline", params, machine)
+    params = ready_plan("pipeline", params, machine).params
     run, store = MakingRunner(machine), Store(machine.store)
     corpus = road.curate(params, run)
     store.give_name(f"corpus/{params.name}", corpus.mixture)

@@ -1,5 +1,6 @@
 """What a flow would do, stage by stage, without doing it, and whether it can begin."""
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from flows import road
@@ -18,6 +19,7 @@ NEEDS = {
 class Plan(NamedTuple):
     """A road walked with a pencil: the stages a flow runs, those before them, and where it ends."""
 
+    params: Params
     before: list[PlannedStage]
     stages: list[PlannedStage]
     corpus: road.Corpus
@@ -30,6 +32,7 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
     Raises:
         ValueError: a parameter that only the outside world can refute, such as a missing path.
     """
+    params = params.dated(datetime.now(UTC).date())
     run = PlanningRunner(machine)
     planned = run.planner.stages
     corpus = road.curate(params, run)
@@ -43,7 +46,7 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
         "train": (end_of_curate, end_of_train),
         "evaluate": (end_of_train, len(planned)),
     }[flow]
-    return Plan(planned[:begin], planned[begin:end], corpus, models)
+    return Plan(params, planned[:begin], planned[begin:end], corpus, models)
 
 
 def ready_plan(flow: str, params: Params, machine: Machine) -> Plan:

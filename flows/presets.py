@@ -72,7 +72,7 @@ DEMO = Params(
     tokenizer=TokenizerConfig(vocab_size=4096),
     train=PretrainConfig(
         model="llama-demo",
-        steps=400,
+        steps=360,
         batch_size=16,
         micro_batch_size=4,
         seq_len=256,

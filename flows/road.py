@@ -30,6 +30,7 @@ from tasks.pretrain.task import pretrain
 from tasks.report.task import report
 from tasks.sft.task import sft
 from tasks.tokenizer.task import tokenizer
+from tasks.tokens.config import TokensConfig
 from tasks.tokens.task import tokens
 
 
@@ -92,7 +93,8 @@ def curate(params: Params, run: Run) -> Corpus:
 def train(params: Params, corpus: Corpus, run: Run) -> Models:
     """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → preferences → dpo."""
     vocabulary = run(tokenizer, params.tokenizer, {"documents": [corpus.mixture]})
-    shards = run(tokens, params.tokens, {"documents": [corpus.mixture], "tokenizer": [vocabulary]})
+    texts = {"documents": [corpus.mixture], "tokenizer": [vocabulary]}
+    shards = run(tokens, TokensConfig(), texts)
     instructions = run(instruct, params.instruct, {"documents": [corpus.documents]})
     base = run(pretrain, params.train, {"tokens": [shards]})
     tuned = run(sft, params.sft, {"checkpoint": [base], "instructions": [instructions]})

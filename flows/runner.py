@@ -12,6 +12,8 @@ from tasks.common.stage_task import StageTask
 from tasks.common.store import Store
 
 log = logging.getLogger("bloomery.run")
+# Prefect gives our loggers its handlers, but no level.
+logging.getLogger("bloomery").setLevel(logging.INFO)
 
 
 class MakingRunner:

@@ -19,7 +19,7 @@ def train(params: Params = DEMO, machine: Machine = Machine()) -> str:
         params: What to make; the data half must be that of an earlier curate run.
         machine: Where to make it; nothing here changes the result.
     """
-    corpus = ready_plan("train", params, machine).corpus
-    models = road.train(params, corpus, MakingRunner(machine))
+    plan = ready_plan("train", params, machine)
+    models = road.train(params, plan.corpus, MakingRunner(machine))
     Store(machine.store).give_name(f"model/{params.name}", models.aligned)
     return str(models.aligned)

@@ -22,6 +22,9 @@ EXIT_STOPPED = 143
 _POLL_SECONDS = 0.25
 _ASK_SECONDS = 1.0
 _LOG_LINES = 20
+# How long a thread of torch waits for the others by spinning. On two cores of which one is busy,
+# this trains 1.6 times as fast as the default of libgomp, and on two idle ones equally fast.
+_SPIN_COUNT = "1000"
 _PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -142,7 +145,7 @@ def _environment(heartbeat: Path | None, timeout_seconds: float) -> dict[str, st
     # Relative paths in a job file mean what they mean to the caller: the working directory stays,
     # and the package is found by PYTHONPATH.
     search = [str(_PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {
+    environment = {"GOMP_SPINCOUNT": _SPIN_COUNT, **os.environ} | {
         "PYTHONPATH": os.pathsep.join(filter(None, search)),
         "PYTHONUNBUFFERED": "1",
         "BLOOMERY_PARENT_PID": str(os.getpid()),

@@ -18,7 +18,7 @@ def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
         "",
         f"{made} at {cost.started_at} in {cost.wall_seconds:.1f} s "
         f"({cost.cpu_seconds:.1f} s of CPU, {cost.peak_memory_bytes / 2**20:.0f} MiB at peak): "
-        f"{len(manifest.files)} files, {manifest.total_bytes / 1e6:.1f} MB.",
+        f"{len(manifest.files)} files, {_size(manifest.total_bytes)}.",
         "",
     ]
     if manifest.funnel:
@@ -47,7 +47,13 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{name}.")
+        elif value is None:
+            yield prefix + name, "—"
         elif isinstance(value, float):
             yield prefix + name, f"{value:.4g}"
         elif not isinstance(value, list):
             yield prefix + name, value
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

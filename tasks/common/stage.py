@@ -20,7 +20,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import node, python_version
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,20 +40,25 @@ class Machine(BaseModel):
 
     store: str = Field(
         default_factory=lambda: os.environ.get("BLOOMERY_STORE", "store"),
+        title="Store",
         description="Where artifacts live: a folder or s3://bucket/prefix",
     )
     num_workers: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
-        description="Processes that work on shards at the same time",
+        title="Workers",
+        description="Processes on shards at the same time; by default one a core",
     )
-    device: str = Field("auto", description="Training device: auto, cpu, cuda")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", title="Device", description="What to train on"
+    )
     num_training_processes: int = Field(
-        1, ge=1, description="Processes that train together, one a GPU"
+        1, ge=1, title="Training processes", description="That train together, one a GPU"
     )
     connect_to: dict[str, str] = Field(
         default_factory=dict,
-        description="host → address:port to connect to instead of asking DNS",
+        title="Connect to",
+        description="Advanced: host → address:port to use instead of asking DNS",
     )
 
 

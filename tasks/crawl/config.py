@@ -57,7 +57,7 @@ class SourceConfig(BaseModel):
         "",
         title="Snapshot",
         description="web: a label of this crawl, best its date (2026-11-21); "
-        "a new label crawls again",
+        "a new label crawls again; today: the date on which the run starts",
     )
     max_pages: int = Field(1000, ge=1, title="Most pages", description="Pages kept at most")
     max_page_bytes: int = Field(

@@ -17,11 +17,7 @@ class MixWeight(BaseModel):
 
 
 class MixConfig(BaseModel):
-    """How much of each group a model sees in training.
-
-    A group that ``weights`` does not name has the weight ``default_weight`` times its share of all
-    bytes. So with no weights at all the mixture is what the data is.
-    """
+    """How much of each group a model sees in training; by default as much as there is of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Mix")
 
@@ -35,7 +31,7 @@ class MixConfig(BaseModel):
         1.0,
         title="Weight of the others",
         gt=0,
-        description="Of all groups not named together, shared out by their bytes",
+        description="Of all groups not named: the weight of each is this times its share of bytes",
     )
     token_budget: int = Field(
         10_000_000, title="Token budget", ge=1, description="Training tokens the mixture is for"

@@ -118,6 +118,15 @@ class Box:
         run = self.api.post(url, json={"parameters": parameters}).raise_for_status().json()
         return str(run["id"])
 
+    def cancel(self, run: str) -> None:
+        """Cancel a run, as the UI's menu does."""
+        state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+        self.api.post(f"/flow_runs/{run}/set_state", json=state).raise_for_status()
+
+    def trainers(self) -> list[psutil.Process]:
+        """The training processes of this box."""
+        return [p for p in self.processes() if "model.launch" in " ".join(p.cmdline())]
+
     def wait(self, run: str) -> dict[str, Any]:
         """Wait for a run to end; returns what the server says of it."""
         deadline = time.monotonic() + RUN_TIMEOUT_SECONDS

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.integration.services_box import Box, is_free
+from tests.integration.small import small_params, write_package
 
 EVERYTHING = {
     "pipeline/demo",
@@ -90,6 +91,36 @@ def test_a_run_that_is_started_in_the_form_is_done_by_the_worker(box: Box) -> No
     assert run["name"] == "curate tiny"
     again = box.wait(box.start("curate/demo", box.tiny_parameters()))
     assert set(box.task_states(again["id"])) == {"Cached"}
+
+
+@pytest.mark.services
+@pytest.mark.xdist_group("services")
+def test_cancelling_a_training_ends_its_trainer_with_a_checkpoint(box: Box) -> None:
+    write_package(box.folder)
+    params = small_params(box.folder, "train.steps=20000").model_dump(mode="json")
+    parameters = {"params": params, "machine": {"store": str(box.folder / "store")}}
+    run = box.start("pipeline/demo", parameters)
+    scratch = box.folder / "store/.scratch/pretrain"
+    _wait_until(lambda: any(scratch.glob("*/.train/metrics.jsonl")), "no training", 240)
+    _wait_until(lambda: '"step"' in _read(scratch), "no steps", 60)
+    box.cancel(run)
+    cancelled = time.monotonic()
+    _wait_until(lambda: not box.trainers(), "the trainer goes on", 60)
+    seconds = time.monotonic() - cancelled
+    assert seconds < 10, f"the trainer went on for {seconds:.1f} s"
+    assert any(scratch.glob("*/.train/checkpoints/step-*/checksums.json"))
+    assert box.wait(run)["state_name"] == "Cancelled"
+
+
+def _read(scratch: Path) -> str:
+    return "".join(path.read_text() for path in scratch.glob("*/.train/metrics.jsonl"))
+
+
+def _wait_until(condition: Callable[[], bool], failure: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, failure
+        time.sleep(0.1)
 
 
 @pytest.mark.services

@@ -1,4 +1,4 @@
-"""Preference pairs: the better of a model's own answers over the worse, by a judge one can check."""
+"""Preference pairs: a model's better answers over its worse, by a judge one can check."""
 
 import pytest
 from hypothesis import given
