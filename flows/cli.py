@@ -36,6 +36,8 @@ class UserErrors(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.Exit:  # a RuntimeError, but --help is no failure
+            raise
         except (ValueError, FileNotFoundError) as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(EXIT_USER_ERROR)
