@@ -17,6 +17,7 @@ import click
 
 from flows import prefect_env
 from model.process import TrainingStopped
+from tasks.common.report_markdown import funnel_rows, size_text, stage_markdown
 
 if TYPE_CHECKING:
     from flows.params import Params
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tasks.common.store import Store
 
 FLOWS = ("pipeline", "curate", "train", "evaluate")
+MODEL_STAGES = ("pretrain", "sft", "dpo")
 DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
@@ -38,7 +40,7 @@ class UserErrors(click.Group):
             return super().invoke(ctx)
         except click.exceptions.Exit:  # a RuntimeError, but --help is no failure
             raise
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(EXIT_USER_ERROR)
         except (RuntimeError, TrainingStopped) as error:  # a trainer, a worker or a server gave up
@@ -87,7 +89,9 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--store", help="Folder or s3://… URL of artifacts.  [default: ./store]"),
         click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all cores]"),
-        click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -124,6 +128,8 @@ def run(
 
     ready_plan(flow, params, machine)  # what is missing is found before anything is started
     flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_users_tracebacks)
     click.echo(flow_function(params, machine))
 
 
@@ -190,7 +196,7 @@ def list_artifacts(stage: str | None, store: str | None, as_json: bool) -> None:
                 str(manifest.ref),
                 manifest.label or names.get(str(manifest.ref), ""),
                 f"{manifest.funnel.num_kept:,} docs" if manifest.funnel else "",
-                _size(manifest.total_bytes),
+                size_text(manifest.total_bytes),
                 f"{manifest.provenance.wall_seconds:.1f} s",
                 manifest.provenance.started_at,
             )
@@ -214,12 +220,12 @@ def show(artifact: str, verify: bool, store: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(manifest.model_dump_json(indent=1))
     else:
-        from tasks.common.report_markdown import stage_markdown
-
         click.echo(stage_markdown(manifest, was_cached=False))
         click.echo(f"\nAt {found.path(ref)}\n\nConfiguration:")
         click.echo(json.dumps(manifest.identity.config, indent=1, ensure_ascii=False))
-        _table(("file", "size", "rows"), ((f.name, _size(f.bytes), f.rows) for f in manifest.files))
+        _table(
+            ("file", "size", "rows"), ((f.name, size_text(f.bytes), f.rows) for f in manifest.files)
+        )
     if verify:
         problems = found.verify(ref)
         if problems:
@@ -245,32 +251,52 @@ def lineage(artifact: str, down: bool, store: str | None, as_json: bool) -> None
         click.echo(f"{'  ' * node.depth}{node.artifact} {node.label}{'  …' * node.seen_before}")
 
 
+@main.command("rm")
+@click.argument("artifact")
+@store_option
+def remove(artifact: str, store: str | None) -> None:
+    """Remove one artifact; a run that needs it makes it again."""
+    found = _store(store)
+    ref = found.resolve(artifact)
+    found.delete(ref)
+    click.echo(f"removed {ref}")
+
+
 @main.command()
 @click.argument("name", type=click.Choice(DATA_STAGES))
 @click.option(
-    "--input", "inputs", multiple=True, required=True, metavar="PATH", help="WARC, JSONL, Parquet …"
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="PATH…",
+    help="WARC, JSONL or Parquet files, or folders of them; several may follow.",
 )
+@click.argument("more", nargs=-1, metavar="")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 def stage(
-    name: str, inputs: Sequence[str], output: Path, changes: Sequence[str], workers: int | None
+    name: str,
+    inputs: Sequence[str],
+    more: Sequence[str],
+    output: Path,
+    changes: Sequence[str],
+    workers: int | None,
 ) -> None:
     """Run one data stage on plain files and leave an ordinary artifact folder.
 
     \b
     bloomery stage extract --input pages.warc.gz --output texts
-    bloomery stage filter --input texts/*.parquet --output kept --set min_words=30
+    bloomery stage filter --input texts --output kept --set min_words=30
     """
     from flows.single import run_stage
 
     _log_to_console()
-    manifest = run_stage(name, inputs, output, changes, _machine(None, workers))
+    manifest = run_stage(name, [*inputs, *more], output, changes, _machine(None, workers))
     if manifest.funnel:
-        from tasks.common.report_markdown import funnel_rows
-
         click.echo("\n".join(funnel_rows(manifest.funnel)))
-    click.echo(f"{output}: {len(manifest.files)} files, {_size(manifest.total_bytes)}")
+    click.echo(f"{output}: {len(manifest.files)} files, {size_text(manifest.total_bytes)}")
 
 
 @main.command()
@@ -296,8 +322,10 @@ def generate(
         found = _store(store)
         ref = found.resolve(checkpoint)
         folder = found.open(ref).folder()
+        if ref.stage not in MODEL_STAGES:
+            raise ValueError(f"{ref} is no model; models are made by {', '.join(MODEL_STAGES)}")
         chat = ref.stage != "pretrain" if chat is None else chat
-    command = [sys.executable, "-m", "model.generate", str(folder), "--prompt", prompt]
+    command = [sys.executable, "-m", "model.generate", str(folder.resolve()), "--prompt", prompt]
     command += ["--max-new-tokens", str(max_new_tokens), "--temperature", str(temperature)]
     command += ["--seed", str(seed), *(["--chat"] if chat else [])]
     sys.exit(subprocess.run(command, cwd=Path(__file__).parent.parent).returncode)
@@ -370,6 +398,13 @@ def _store(url: str | None) -> "Store":
     return Store(_machine(url).store)
 
 
+def _without_users_tracebacks(record: logging.LogRecord) -> bool:
+    """A mistake that a user can mend needs its one line, not the way it took through our code."""
+    if record.exc_info and isinstance(record.exc_info[1], ValueError):
+        record.exc_info = None
+    return True
+
+
 def _log_to_console() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s  %(message)s", "%H:%M:%S"))
@@ -396,7 +431,3 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

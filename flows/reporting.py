@@ -24,6 +24,6 @@ def publish_report(params: Params, machine: Machine, ref: ArtifactRef) -> str:
         markdown=artifact.fetch(REPORT_MARKDOWN).read_text(),
         description=f"What {params.name} made, from pages to scores",
     )
-    location = store.path(ref, REPORT_HTML) if store.is_local else f"s3://{store.path(ref)}"
+    location = store.fs.unstrip_protocol(store.path(ref, REPORT_HTML)).removeprefix("file://")
     log.info("report: %s", location)
     return location

@@ -145,14 +145,6 @@ def conclude(
     )
 
 
-def pipeline(params: Params, run: Run) -> ArtifactRef:
-    """All of it, from pages to the report."""
-    corpus = curate(params, run)
-    models = train(params, corpus, run)
-    scores = measure(params, models, run)
-    return conclude(params, corpus, models, scores, run)
-
-
 def _extraction(params: Params, source: SourceConfig) -> ExtractConfig:
     return ExtractConfig(
         source=source.name,

@@ -9,10 +9,12 @@ from typing import Any
 
 from flows.params import parse_model, with_changes
 from tasks.classify.stage import STAGE as CLASSIFY
-from tasks.common.manifest import ArtifactRef, Manifest
+from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
 from tasks.common.stage import Machine, Stage, materialise
 from tasks.common.store import Store
+from tasks.crawl.files import ARCHIVE_SUFFIXES
 from tasks.crawl.stage import STAGE as CRAWL
+from tasks.crawl.table import TABLE_NAME
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.stage import STAGE as FILTER
@@ -22,7 +24,7 @@ from tasks.mix.stage import STAGE as MIX
 log = logging.getLogger("bloomery.stage")
 
 STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, CLASSIFY, MIX)}
-ARCHIVES = (".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz", ".wet.gz")
+NOT_DATA = {MANIFEST_NAME, TABLE_NAME}
 
 
 def run_stage(
@@ -35,6 +37,7 @@ def run_stage(
     """
     if output.exists():
         raise ValueError(f"{output} is there already; name a new folder")
+    inputs = [str(path) for given in inputs for path in _data_files(Path(given))]
     output.parent.mkdir(parents=True, exist_ok=True)
     stage = STAGES[name]
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".bloomery-") as folder:
@@ -44,6 +47,15 @@ def run_stage(
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
         shutil.move(Store(folder).path(manifest.ref), output)
     return manifest
+
+
+def _data_files(given: Path) -> list[Path]:
+    """A file as it is; of an artifact's folder the shards, of any other folder every file."""
+    if not given.is_dir():
+        return [given]
+    if (given / MANIFEST_NAME).exists():
+        return sorted(p for p in given.iterdir() if p.is_file() and p.name not in NOT_DATA)
+    return sorted(path for path in given.rglob("*") if path.is_file())
 
 
 def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
@@ -69,4 +81,4 @@ def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> Artifact
 
 
 def _source_type(inputs: Sequence[str]) -> str:
-    return "warc" if all(name.endswith(ARCHIVES) for name in inputs) else "files"
+    return "warc" if all(n.lower().endswith(ARCHIVE_SUFFIXES) for n in inputs) else "files"

@@ -1,12 +1,15 @@
 """Leases: of several workers that want to make one artifact, one makes it and the others wait.
 
-A lease is a numbered file made with exclusive creation, which local disks and S3 (a conditional
-PUT) both offer. Its holder rewrites it as a heartbeat. A lease whose holder is gone is taken over
-by creating the next number, so two rivals can never both believe they took it; the old holder sees
-the higher number at its next beat and knows it has lost. Nothing is ever locked by a dead process.
+A lease is a numbered file made with exclusive creation, which local disks (a hard link) and S3 (a
+conditional PUT) both offer. Its holder rewrites it as a heartbeat. A lease whose holder is gone is
+taken over by creating the next number, so two rivals can never both believe they took it; the old
+holder finds a higher number, or another owner in its place, and knows it has lost. No clock of one
+machine is compared with another's: a holder elsewhere is dead when its file, watched from here, has
+not changed for ``lease_seconds``. Nothing is ever locked by a dead process.
 """
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -20,6 +23,9 @@ from types import TracebackType
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+log = logging.getLogger("bloomery.lease")
 
 LEASE_SECONDS = 60.0
 BEATS_PER_LEASE = 4
@@ -52,7 +58,10 @@ class Lease:
         self._number = 0
         self._stop = threading.Event()
         self._lost = False
+        self._num_beats = 0
         self._beating: threading.Thread | None = None
+        self._seen: tuple[int, dict[str, Any]] = (0, {})
+        self._seen_since = time.monotonic()
 
     def __enter__(self) -> "Lease":
         """Wait until the lease is ours or the work is done; ``held`` says which."""
@@ -77,7 +86,7 @@ class Lease:
         self._stop.set()
         if self._beating:
             self._beating.join()
-        if self.held and not self._lost:
+        if self.held and not self._lost and self._is_ours():
             for number in range(1, self._number + 1):  # ours last, so that no gap shows
                 self._remove(number)
 
@@ -88,16 +97,22 @@ class Lease:
 
     def check(self) -> None:
         """Raise LeaseLostError if another worker has taken over (say, after this machine slept)."""
-        if self._lost or self._newest()[0] != self._number:
+        if self._lost or not self._is_ours():
             self._lost = True
             raise LeaseLostError(f"the lease {self.folder} was taken over by another worker")
 
+    def _is_ours(self) -> bool:
+        """The number alone does not tell: rivals may have come, gone, and begun at 1 again."""
+        if self._read(self._number).get("owner") != self._owner:
+            return False
+        return not self.fs.exists(self._path(self._number + 1))
+
     def _try_take(self) -> bool:
         number, holder = self._newest()
-        if number and not self._is_dead(holder):
+        if number and not self._is_dead(number, holder):
             return False
         try:
-            self.fs.pipe_file(self._path(number + 1), self._record(), mode="create")
+            create_exclusively(self.fs, self._path(number + 1), self._record())
         except FileExistsError:
             return False
         self._number = number + 1
@@ -110,24 +125,34 @@ class Lease:
         except FileNotFoundError:
             return 0, {}
         number = max((int(name) for name in names if name.isdigit()), default=0)
-        if not number:
-            return 0, {}
-        try:
-            return number, json.loads(self.fs.cat_file(self._path(number)))
-        except (FileNotFoundError, ValueError):  # released, or being rewritten, this instant
-            return number, {"beat": time.time()}
+        return number, self._read(number) if number else {}
 
-    def _is_dead(self, holder: dict[str, Any]) -> bool:
-        if holder.get("host") == socket.gethostname() and holder.get("boot") == _boot_id():
+    def _read(self, number: int) -> dict[str, Any]:
+        """The record of a number; empty if it was released this instant, or is damaged."""
+        try:
+            record = json.loads(self.fs.cat_file(self._path(number)))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def _is_dead(self, number: int, holder: dict[str, Any]) -> bool:
+        if (number, holder) != self._seen:
+            self._seen, self._seen_since = (number, holder), time.monotonic()
+        if _is_on_this_machine(holder):
             return _process_start(holder["pid"]) != holder["pid_start"]
-        return time.time() - holder.get("beat", 0.0) > self.lease_seconds
+        return time.monotonic() - self._seen_since > self.lease_seconds
 
     def _beat(self) -> None:
         while not self._stop.wait(self.lease_seconds / BEATS_PER_LEASE):
-            if self._newest()[0] != self._number:
-                self._lost = True
+            try:
+                self.check()
+                self._num_beats += 1
+                _replace(self.fs, self._path(self._number), self._record())
+            except LeaseLostError:
                 return
-            self.fs.pipe_file(self._path(self._number), self._record())
+            except Exception:  # the store is out of reach; it may be back before a rival comes
+                log.warning("a heartbeat of %s failed; the next one follows", self.folder)
+                log.debug("it failed with", exc_info=True)
 
     def _record(self) -> bytes:
         record = {
@@ -136,7 +161,7 @@ class Lease:
             "boot": _boot_id(),
             "pid": os.getpid(),
             "pid_start": _process_start(os.getpid()),
-            "beat": time.time(),
+            "beat": self._num_beats,
         }
         return json.dumps(record).encode()
 
@@ -146,6 +171,54 @@ class Lease:
     def _remove(self, number: int) -> None:
         with suppress(FileNotFoundError):
             self.fs.rm_file(self._path(number))
+
+
+def create_exclusively(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
+    """Create a file with all of ``data`` in it, or raise FileExistsError: one rival succeeds.
+
+    Where ``data`` names its writer, finding just that is success too: a PUT whose answer was lost
+    is sent again by the client, and is then refused because of itself.
+    """
+    if isinstance(fs, LocalFileSystem):  # fsspec looks and then writes; a link is one step
+        _create_by_link(Path(path), data)
+        return
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except OSError as error:  # stores word a conflict in several ways: 409, 412, a lost answer
+        try:
+            found = fs.cat_file(path)
+        except FileNotFoundError:
+            raise error from None
+        if found != data:
+            raise FileExistsError(path) from error
+
+
+def _create_by_link(target: Path, data: bytes) -> None:
+    partial = _write_beside(target, data)
+    try:
+        os.link(partial, target)
+    finally:
+        partial.unlink()
+
+
+def _replace(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
+    """Overwrite a file so that no reader sees a half of it."""
+    if isinstance(fs, LocalFileSystem):
+        _write_beside(Path(path), data).replace(path)
+    else:
+        fs.pipe_file(path, data)
+
+
+def _write_beside(target: Path, data: bytes) -> Path:
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    partial.write_bytes(data)
+    return partial
+
+
+def _is_on_this_machine(holder: dict[str, Any]) -> bool:
+    """Whether the holder is, or was, in our process table; never where there is no /proc."""
+    boot = _boot_id()
+    return bool(boot) and (holder.get("host"), holder.get("boot")) == (socket.gethostname(), boot)
 
 
 def _boot_id() -> str:

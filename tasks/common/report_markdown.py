@@ -18,14 +18,13 @@ def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
         "",
         f"{made} at {cost.started_at} in {cost.wall_seconds:.1f} s "
         f"({cost.cpu_seconds:.1f} s of CPU, {cost.peak_memory_bytes / 2**20:.0f} MiB at peak): "
-        f"{len(manifest.files)} files, {_size(manifest.total_bytes)}.",
+        f"{len(manifest.files)} files, {size_text(manifest.total_bytes)}.",
         "",
     ]
     if manifest.funnel:
         lines += [*funnel_rows(manifest.funnel), ""]
-    if manifest.metrics:
+    if flat := list(_flatten(manifest.metrics)):
         lines += ["| metric | value |", "|---|---:|"]
-        flat = list(_flatten(manifest.metrics))
         lines += [f"| {name} | {value} |" for name, value in flat[:MAX_METRICS]]
     if refs := manifest.input_refs:
         lines += ["", "Made from " + ", ".join(f"`{ref}`" for ref in refs)]
@@ -55,5 +54,6 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, value
 
 
-def _size(num_bytes: int) -> str:
+def size_text(num_bytes: int) -> str:
+    """Bytes as people read them."""
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

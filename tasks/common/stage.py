@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -194,7 +194,7 @@ def materialise(
             return store.manifest(ref), True
         context = StageContext(
             inputs={name: [store.open(r) for r in refs] for name, refs in inputs.items()},
-            workspace=store.workspace(ref),
+            workspace=store.workspace(ref, guard=lease.check),
             machine=machine,
             log=log,
             should_stop=should_stop,
@@ -214,8 +214,8 @@ def materialise(
             provenance=meter.provenance(flow_run_id),
         )
         if stage.identify(config, inputs) != identity:
+            context.workspace.discard()  # its pieces may be of the old files or of the new
             raise ValueError(f"what {stage.name} {label} reads was changed meanwhile; run it again")
-        lease.check()
         context.workspace.seal(manifest)
         return manifest, False
 
@@ -231,12 +231,10 @@ class _Meter:
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._started = time.monotonic()
         self._cpu = _cpu_seconds()
+        self._children_kib = _children_peak_kib()
+        _forget_own_peak()
 
     def provenance(self, flow_run_id: str | None) -> Provenance:
-        peak_kib = max(
-            resource.getrusage(who).ru_maxrss
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
         return Provenance(
             code_revision=_code_revision(),
             tool_versions=_tool_versions(),
@@ -244,9 +242,32 @@ class _Meter:
             started_at=self._started_at,
             wall_seconds=round(time.monotonic() - self._started, 3),
             cpu_seconds=round(_cpu_seconds() - self._cpu, 3),
-            peak_memory_bytes=peak_kib * 1024,
+            peak_memory_bytes=self._peak_kib() * 1024,
             flow_run_id=flow_run_id,
         )
+
+    def _peak_kib(self) -> int:
+        """The largest process of this stage; a child only if it outgrew those of earlier stages."""
+        children_kib = _children_peak_kib()
+        return max(_own_peak_kib(), children_kib if children_kib > self._children_kib else 0)
+
+
+def _forget_own_peak() -> None:
+    """Let Linux measure this process's peak anew: else each stage inherits its predecessors'."""
+    with suppress(OSError):  # without it the peak is that of the process's whole life
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _own_peak_kib() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _children_peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
 def _cpu_seconds() -> float:

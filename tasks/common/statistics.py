@@ -21,11 +21,14 @@ def wilson_interval(num_right: float, num_asked: int) -> tuple[float, float]:
 def share_interval(shares: Sequence[float]) -> tuple[float, float, float]:
     """Mean of values in [0, 1] (wins, with halves for draws) and its 95 % interval.
 
-    By the normal approximation on their own spread, kept within [0, 1].
+    By the normal approximation on their own spread, kept within [0, 1]; values that are all the
+    same show no spread, and to them Wilson's interval applies: five wins of five are no certainty.
     """
     values = np.asarray(shares, dtype=float)
     mean = float(values.mean())
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 1.0
+    if values.min() == values.max():
+        return mean, *wilson_interval(float(values.sum()), len(values))
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
     return mean, max(0.0, mean - Z_95 * error), min(1.0, mean + Z_95 * error)
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from tasks.common.lease import Lease
+from tasks.common.lease import Lease, create_exclusively
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, FileEntry, Manifest
 
 COMMITS_FOLDER = ".commits"
@@ -149,9 +149,12 @@ class Store:
             self.fs.makedirs(folder, exist_ok=True)
         return Lease(self.fs, folder, done=lambda: self.has(ref), on_wait=on_wait)
 
-    def workspace(self, ref: ArtifactRef) -> "Workspace":
-        """The place to make ``ref`` in; holds what an interrupted attempt has committed."""
-        return Workspace(self, ref)
+    def workspace(self, ref: ArtifactRef, guard: Callable[[], None] = lambda: None) -> "Workspace":
+        """The place to make ``ref`` in; holds what an interrupted attempt has committed.
+
+        ``guard`` raises when the right to make ``ref`` is lost; it is asked before each commit.
+        """
+        return Workspace(self, ref, guard)
 
 
 @dataclass(frozen=True)
@@ -201,9 +204,10 @@ class Workspace:
     there, so that another machine can go on. Nobody reads any of it before ``seal``.
     """
 
-    def __init__(self, store: Store, ref: ArtifactRef) -> None:
+    def __init__(self, store: Store, ref: ArtifactRef, guard: Callable[[], None]) -> None:
         self._store = store
         self._ref = ref
+        self._guard = guard
         self.path = store.local_folder / ".scratch" / ref.stage / ref.fingerprint
         (self.path / COMMITS_FOLDER).mkdir(parents=True, exist_ok=True)
         if not store.is_local:
@@ -214,24 +218,41 @@ class Workspace:
         record = self.path / COMMITS_FOLDER / f"{key}.json"
         return json.loads(record.read_text())["result"] if record.exists() else None
 
-    def commit(self, key: str, result: Any, names: list[str]) -> None:
-        """Commit the piece ``key``, whose files ``names`` are complete in the folder."""
-        if not self._store.is_local:
-            for name in names:
-                self._push(name)
+    def commit(self, key: str, result: Any, names: list[str], folder: Path | None = None) -> None:
+        """Commit the piece ``key``, whose files ``names`` are complete.
+
+        Args:
+            key: what to call the piece; committing it again replaces it.
+            result: what ``committed`` will return; JSON.
+            names: the piece's files, relative to the workspace.
+            folder: where those files lie under the same names, if they were put aside.
+        """
+        self._guard()
+        source = folder or self.path
+        _sync_all(source / name for name in names)
         target = self.path / COMMITS_FOLDER / f"{key}.json"
         partial = target.with_suffix(".partial")
         _write_synced(partial, json.dumps({"names": names, "result": result}))
-        partial.replace(target)
-        if not self._store.is_local:
-            self._push(f"{COMMITS_FOLDER}/{key}.json")
+        if self._store.is_local:
+            partial.replace(target)
+        else:
+            self._commit_remotely(source, names, partial, target)
 
     def seal(self, manifest: Manifest) -> None:
         """Publish the folder as the artifact: files first, the manifest last."""
+        self._guard()
         if self._store.is_local:
             self._seal_by_rename(manifest)
         else:
             self._seal_by_upload(manifest)
+
+    def discard(self) -> None:
+        """Forget all that was made and committed here, so that the next attempt begins anew."""
+        self._guard()
+        if not self._store.is_local:
+            for path in sorted(self._store.fs.find(self._store.path(self._ref))):  # records first
+                self._store.fs.rm_file(path)
+        shutil.rmtree(self.path)
 
     def entries(self, num_rows: Callable[[Path], int | None]) -> list[FileEntry]:
         """Size and checksum every file made here, in the order of their names."""
@@ -247,13 +268,33 @@ class Workspace:
             )
         return found
 
+    def _commit_remotely(self, source: Path, names: list[str], partial: Path, target: Path) -> None:
+        """Files, then the record there, then the record here, then drop what it replaced.
+
+        At every moment the files that the remote record names are there, and a machine that is
+        cut off has no record that is newer than the remote one.
+        """
+        former = _record_names(target)
+        for name in names:
+            self._push(source / name, name)
+        self._guard()  # the upload may have taken long
+        self._push(partial, f"{COMMITS_FOLDER}/{target.name}")
+        partial.replace(target)
+        for name in sorted(former - self._committed_names()):
+            with suppress(FileNotFoundError):
+                self._store.fs.rm_file(self._store.path(self._ref, name))
+
     def _seal_by_rename(self, manifest: Manifest) -> None:
         final = Path(self._store.path(self._ref))
         final.parent.mkdir(parents=True, exist_ok=True)
+        _sync_all(self.path / entry.name for entry in manifest.files)
+        self._guard()
         if final.exists():  # leftovers of a deletion that was cut short: never a whole artifact
             shutil.rmtree(final)
         _write_synced(self.path / MANIFEST_NAME, manifest.model_dump_json(indent=1))
+        _sync(self.path)
         self.path.rename(final)
+        _sync(final.parent)
         for hidden in final.glob(".*"):
             shutil.rmtree(hidden) if hidden.is_dir() else hidden.unlink()
 
@@ -261,34 +302,47 @@ class Workspace:
         fs, root = self._store.fs, self._store.path(self._ref)
         wanted = {entry.name for entry in manifest.files}
         for name in sorted(wanted - self._committed_names()):
-            self._push(name)
+            self._push(self.path / name, name)
+        self._guard()
         for path in fs.find(root):
             if path.removeprefix(f"{root}/") not in wanted:
                 fs.rm_file(path)
         with suppress(FileExistsError):  # an equal artifact is there, which is what was wanted
-            fs.pipe_file(
-                f"{root}/{MANIFEST_NAME}", manifest.model_dump_json().encode(), mode="create"
-            )
+            create_exclusively(fs, f"{root}/{MANIFEST_NAME}", manifest.model_dump_json().encode())
         shutil.rmtree(self.path)
 
     def _committed_names(self) -> set[str]:
         records = (self.path / COMMITS_FOLDER).glob("*.json")
-        return {name for record in records for name in json.loads(record.read_text())["names"]}
+        return {name for record in records for name in _record_names(record)}
 
-    def _push(self, name: str) -> None:
-        self._store.fs.put_file(str(self.path / name), self._store.path(self._ref, name))
+    def _push(self, source: Path, name: str) -> None:
+        self._store.fs.put_file(str(source), self._store.path(self._ref, name))
 
     def _pull(self) -> None:
-        root = self._store.path(self._ref)
-        for path in self._store.fs.find(f"{root}/{COMMITS_FOLDER}"):
-            record = json.loads(self._store.fs.cat_file(path))
-            target = self.path / COMMITS_FOLDER / Path(path).name
-            if target.exists():
-                continue
-            for name in record["names"]:
-                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                self._store.fs.get_file(f"{root}/{name}", str(self.path / name))
-            target.write_text(json.dumps(record))
+        """Make the commits here those of the remote store: another machine may have gone on."""
+        remote = self._store.fs.find(f"{self._store.path(self._ref)}/{COMMITS_FOLDER}")
+        folder = self.path / COMMITS_FOLDER
+        for record in set(folder.glob("*.json")) - {folder / Path(path).name for path in remote}:
+            record.unlink()  # another machine has discarded it
+        for path in remote:
+            self._pull_piece(self._store.fs.cat_file(path), folder / Path(path).name)
+
+    def _pull_piece(self, record: bytes, target: Path) -> None:
+        if target.exists() and target.read_bytes() == record:
+            return
+        for name in json.loads(record)["names"]:
+            local = self.path / name
+            local.parent.mkdir(parents=True, exist_ok=True)
+            partial = local.with_name(f".{local.name}.partial")
+            self._store.fs.get_file(self._store.path(self._ref, name), str(partial))
+            partial.replace(local)
+        partial = target.with_suffix(".partial")
+        _write_synced(partial, record.decode())
+        partial.replace(target)
+
+
+def _record_names(record: Path) -> set[str]:
+    return set(json.loads(record.read_text())["names"]) if record.exists() else set()
 
 
 def _fetch_checked(
@@ -313,3 +367,21 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Bring files and their names to the disk, before anything says that they are there."""
+    folders = set()
+    for path in paths:
+        _sync(path)
+        folders.add(path.parent)
+    for folder in sorted(folders):
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ that a later attempt at the same artifact goes on from the last checkpoint.
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from tasks.common.stage import Outcome, StageContext
 TRAIN_FOLDER = ".train"
 SECONDS_BETWEEN_LINES = 10.0
 METRICS_NAME = "metrics.jsonl"
+ASIDE_FOLDER = ".aside"
+CHECKSUMS_NAME = "checksums.json"  # as ``model.checkpoint`` has it, which imports torch
 # Of the closing event: what the weights are worth. Speeds are the manifest's, in seconds.
 NOT_METRICS = {"event", "path"}
 
@@ -77,10 +80,48 @@ class _Listener:
                 self.done = event
 
     def _commit(self, checkpoint: Path) -> None:
-        files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
-        names = [path.relative_to(self._context.path).as_posix() for path in files]
-        names.append(f"{TRAIN_FOLDER}/{METRICS_NAME}")
-        self._context.workspace.commit("checkpoint", {"path": checkpoint.name}, names)
+        """Commit a checkpoint from links of our own: the trainer soon deletes the old ones."""
+        aside = self._context.path / ASIDE_FOLDER
+        shutil.rmtree(aside, ignore_errors=True)
+        names = _put_aside(self._context.path, checkpoint, aside)
+        if names is None:
+            self._context.log.warning("%s was deleted before its commit", checkpoint.name)
+            return
+        self._context.workspace.commit("checkpoint", {"path": checkpoint.name}, names, aside)
+        shutil.rmtree(aside)
+
+
+def _put_aside(workspace: Path, checkpoint: Path, aside: Path) -> list[str] | None:
+    """Keep a checkpoint and the log as they are now; their names, None if it is no longer whole."""
+    kept = aside / checkpoint.relative_to(workspace)
+    try:
+        shutil.copytree(checkpoint, kept, copy_function=_link)
+    except OSError:
+        if _is_whole(checkpoint):
+            raise
+    if not _is_whole(kept):
+        return None
+    log = f"{TRAIN_FOLDER}/{METRICS_NAME}"
+    shutil.copyfile(workspace / log, aside / log)  # not a link: the trainer appends to it
+    return [p.relative_to(aside).as_posix() for p in sorted(aside.rglob("*")) if p.is_file()]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether every file is there that its list names; the trainer may have begun to delete it."""
+    try:
+        names = json.loads((checkpoint / CHECKSUMS_NAME).read_text())
+    except FileNotFoundError:
+        return False
+    return all((checkpoint / name).exists() for name in names)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _step_line(event: dict[str, Any]) -> str:

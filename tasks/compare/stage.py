@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from tasks.common.judge import closeness
+from tasks.common.records import Record, read_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.statistics import share_interval
 from tasks.common.store import Artifact
@@ -16,9 +17,10 @@ from tasks.compare.config import CompareConfig
 def run(context: StageContext, config: CompareConfig) -> Outcome:
     """Judge each pair of answers by closeness to the reference; a draw counts half."""
     candidate, baseline = _answers(context.input("candidate")), _answers(context.input("baseline"))
-    references = [candidate[key]["reference"] for key in candidate]
+    asked = _asked_of_both(candidate, baseline)
+    references = [candidate[key]["reference"] for key in asked]
     ours, theirs = (
-        closeness([answers[key]["answer"] for key in candidate], references)
+        closeness([answers[key]["answer"] for key in asked], references)
         for answers in (candidate, baseline)
     )
     wins = [verdict(o, t, config.tie_margin) for o, t in zip(ours, theirs, strict=True)]
@@ -35,7 +37,7 @@ def run(context: StageContext, config: CompareConfig) -> Outcome:
     context.log.info("win rate %.3f (95 %% interval %.3f to %.3f)", rate, low, high)
     (context.path / "comparison.json").write_text(json.dumps(metrics, indent=1))
     with (context.path / "verdicts.jsonl").open("w") as file:
-        for key, win, own, their in zip(candidate, wins, ours, theirs, strict=True):
+        for key, win, own, their in zip(asked, wins, ours, theirs, strict=True):
             file.write(json.dumps({"id": key, "win": win, "chrf": [own, their]}) + "\n")
     return Outcome(metrics=metrics)
 
@@ -48,13 +50,21 @@ def verdict(candidate_score: float, baseline_score: float, tie_margin: float) ->
     return 1.0 if difference > 0 else 0.0
 
 
-def _answers(evaluation: Artifact) -> dict[str, dict[str, Any]]:
-    lines = evaluation.fetch("answers.jsonl").read_text().splitlines()
-    if not lines:
-        raise ValueError(f"{evaluation.ref} holds no answers: raise evaluate.max_answers")
-    return {record["id"]: record for record in map(json.loads, lines)}
+def _answers(evaluation: Artifact) -> dict[str, Record]:
+    return {record["id"]: record for record in read_records(evaluation.fetch("answers.jsonl"))}
+
+
+def _asked_of_both(candidate: dict[str, Record], baseline: dict[str, Record]) -> list[str]:
+    """A question that was too long for one model says nothing of the two."""
+    asked = [key for key in candidate if key in baseline]
+    if not asked:
+        raise ValueError(
+            "there are no questions that both models answered: instruct's questions.jsonl is "
+            "empty, or its prompts are too long for the models"
+        )
+    return asked
 
 
 STAGE = Stage(
-    name="compare", version=1, config=CompareConfig, inputs=("candidate", "baseline"), run=run
+    name="compare", version=2, config=CompareConfig, inputs=("candidate", "baseline"), run=run
 )

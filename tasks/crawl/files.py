@@ -5,7 +5,6 @@ archives, the files themselves, untouched: what is wrong inside them is for extr
 are relative to the folder that the user gave, so that a source is the same on every machine.
 """
 
-import functools
 import glob
 import hashlib
 import os
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from tasks.common.files import free_name, sha256_of
 from tasks.common.stage import Outcome, StageContext
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.record import file_record
@@ -58,7 +58,7 @@ def checksums(config: SourceConfig) -> dict[str, str]:
     Raises:
         ValueError: a path leads to nothing.
     """
-    return {name: _sha256(path) for name, path in source_files(config).items()}
+    return {name: sha256_of(path) for name, path in source_files(config).items()}
 
 
 def source_files(config: SourceConfig) -> dict[str, Path]:
@@ -83,7 +83,7 @@ def source_files(config: SourceConfig) -> dict[str, Path]:
             taken.add(path.resolve())
             if config.type == "warc":
                 name = PurePosixPath(name).name  # shards are the top-level files of an artifact
-            named[_free_name(name, named)] = path
+            named[free_name(name, named)] = path
     return dict(sorted(named.items()))
 
 
@@ -91,7 +91,7 @@ def take_archives(context: StageContext, config: SourceConfig) -> Outcome:
     """Bring archive files in as they are."""
     rows = []
     for name, path in source_files(config).items():
-        _link_or_copy(path, context.path / name)
+        shutil.copyfile(path, context.path / name)  # a link would change when its file does
         rows.append(PageRow(url=f"file://{config.name}/{quote(name)}", bytes=path.stat().st_size))
     context.log.info("%d archive files", len(rows))
     return finish(context.path, rows)
@@ -210,33 +210,3 @@ def _is_wanted(name: str, config: SourceConfig) -> bool:
     if config.include and not any(re.search(pattern, name) for pattern in config.include):
         return False
     return not any(re.search(pattern, name) for pattern in config.exclude)
-
-
-def _free_name(name: str, taken: Mapping[str, Path]) -> str:
-    path = PurePosixPath(name)
-    stem, dot, suffixes = path.name.partition(".")
-    number = 2
-    while name in taken:
-        name = str(path.with_name(f"{stem}~{number}{dot}{suffixes}"))
-        number += 1
-    return name
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another disk, or a file that is not ours to link
-        shutil.copyfile(source, target)
-
-
-def _sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256_at(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=100_000)
-def _sha256_at(path: Path, _inode: int, _size: int, _modified_ns: int) -> str:
-    """Reads a file once, however often a plan asks, for as long as it does not change."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -52,6 +52,17 @@ def identity(config: SourceConfig) -> dict[str, Any]:
 
 def run(context: StageContext, config: SourceConfig) -> Outcome:
     """Bring the pages of one source in."""
+    outcome = _bring_in(context, config)
+    if outcome.funnel and not outcome.funnel.num_kept:
+        context.workspace.discard()  # or the next attempt would find these refusals committed
+        raise ValueError(
+            f"source {config.name!r} gave no pages, which is no result to keep: "
+            f"{outcome.funnel.dropped}; look at the network, the seeds and the rules, and run again"
+        )
+    return outcome
+
+
+def _bring_in(context: StageContext, config: SourceConfig) -> Outcome:
     if config.type == "warc":
         return take_archives(context, config)
     if config.type == "files":

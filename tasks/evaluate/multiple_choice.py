@@ -6,35 +6,38 @@ being common.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from tokenizers import Tokenizer
 
 from model import chat
 from model.decoder import Decoder
 from model.score import loglikelihoods
+from tasks.common.records import Record
 
 NEUTRAL_QUESTION = "What does it do?"
 Normalisation = Literal["sum", "bytes", "pmi"]
-AsContext = Callable[[str], list[int]]
+AsContext = Callable[[Sequence[chat.Message]], list[int]]
 
 
 def answer_questions(
     model: Decoder,
     tokenizer: Tokenizer,
-    questions: Sequence[dict[str, Any]],
+    questions: Sequence[Record],
     as_context: AsContext,
     normalisation: Normalisation,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """For each question its id, the score of every choice, the pick, and whether it is right.
 
     Args:
-        as_context: turns a question into the token ids that come before the answer.
+        as_context: turns messages into the token ids that come before the answer.
     """
-    asked = [(as_context(q["question"]), choice) for q in questions for choice in q["choices"]]
+    asked = [
+        (as_context([_user(q["question"])]), choice) for q in questions for choice in q["choices"]
+    ]
     scores = _loglikelihoods(model, tokenizer, asked)
     if normalisation == "pmi":
-        neutral = as_context(NEUTRAL_QUESTION)
+        neutral = as_context([_user(NEUTRAL_QUESTION)])
         unasked = _loglikelihoods(model, tokenizer, [(neutral, choice) for _, choice in asked])
         scores = [s - u for s, u in zip(scores, unasked, strict=True)]
     elif normalisation == "bytes":
@@ -43,7 +46,17 @@ def answer_questions(
     return _picks(questions, scores)
 
 
-def _picks(questions: Sequence[dict[str, Any]], scores: list[float]) -> list[dict[str, Any]]:
+def fits(model: Decoder, tokenizer: Tokenizer, question: Record) -> bool:
+    """Whether the model can score every choice; of too long a context only the end is read."""
+    room = model.config.max_seq_len
+    return all(len(chat.encode_text(tokenizer, c)) <= room for c in question["choices"])
+
+
+def _user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+def _picks(questions: Sequence[Record], scores: list[float]) -> list[Record]:
     picks, start = [], 0
     for question in questions:
         own = scores[start : start + len(question["choices"])]

@@ -22,14 +22,15 @@ from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture
-from tasks.common.records import read_records, write_records
+from tasks.common.records import Record, read_records, write_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.statistics import unigram_bits, wilson_interval
 from tasks.common.store import Artifact
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.multiple_choice import AsContext, answer_questions
+from tasks.evaluate.multiple_choice import AsContext, answer_questions, fits
 
 ANSWERS_PER_BATCH = 64
+TOKENS_PER_SLICE = 10_000_000
 
 
 def run(context: StageContext, config: EvaluateConfig) -> Outcome:
@@ -44,7 +45,8 @@ def run(context: StageContext, config: EvaluateConfig) -> Outcome:
     metrics |= _perplexity(model, tokenizer, tokens, config)
     context.log.info("bits per byte %.3f", metrics["bits_per_byte"])
 
-    questions = read_records(instructions.fetch("multiple-choice.jsonl"))[: config.max_questions]
+    given = read_records(instructions.fetch("multiple-choice.jsonl"))[: config.max_questions]
+    questions = [question for question in given if fits(model, tokenizer, question)]
     picks = answer_questions(model, tokenizer, questions, as_context, config.normalisation)
     metrics |= _accuracy(questions, picks)
     if questions:
@@ -52,6 +54,7 @@ def run(context: StageContext, config: EvaluateConfig) -> Outcome:
 
     asked = read_records(instructions.fetch("questions.jsonl"))[: config.max_answers]
     answers = _answers(model, tokenizer, asked, as_context, config)
+    metrics["too_long"] = len(given) - len(questions) + len(asked) - len(answers)
     write_records(context.path / "choices.jsonl", picks)
     write_records(context.path / "answers.jsonl", answers)
     (context.path / "evaluation.json").write_text(json.dumps(metrics, indent=1))
@@ -65,19 +68,18 @@ def _perplexity(
     folder, byte_lengths = tokens.folder(), chat.token_byte_lengths(tokenizer)
     groups = {row["group"]: row["folder"] for row in read_mixture(tokens)["groups"]}
     vocab_size = len(byte_lengths)
-    train_counts = sum(
-        (_counts(_read_tokens(folder, tokens, TRAIN, own), vocab_size) for own in groups.values()),
-        start=np.zeros(vocab_size, dtype=np.int64),
-    )
-    validation = {
-        group: _read_tokens(folder, tokens, VALIDATION, own) for group, own in groups.items()
-    }
-    total = sum(map(len, validation.values()))
+    train_counts = np.zeros(vocab_size, dtype=np.int64)
+    for own in groups.values():
+        for shard in _shards(folder, tokens, TRAIN, own):
+            train_counts += _count_shard(shard, vocab_size)
+    validation = {group: _shards(folder, tokens, VALIDATION, own) for group, own in groups.items()}
+    total = sum(shard.num_tokens for shards in validation.values() for shard in shards)
     share = min(1.0, config.max_validation_tokens / max(1, total))
     sums = np.zeros(4)  # nats, tokens, bytes, unigram bits
     by_group = {}
-    for group, ids in validation.items():
-        ids = ids[: math.ceil(len(ids) * share)]
+    for group, shards in validation.items():
+        size = sum(shard.num_tokens for shard in shards)
+        ids = _first_tokens(shards, math.ceil(size * share))
         if len(ids) < 2:
             continue
         nats, scored = nll_of_tokens(model, ids, model.config.max_seq_len)
@@ -97,9 +99,7 @@ def _perplexity(
     }
 
 
-def _accuracy(
-    questions: Sequence[dict[str, Any]], picks: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+def _accuracy(questions: Sequence[Record], picks: Sequence[Record]) -> dict[str, Any]:
     if not questions:
         return {}
     num_right = sum(pick["right"] for pick in picks)
@@ -119,12 +119,15 @@ def _accuracy(
 def _answers(
     model: Decoder,
     tokenizer: Tokenizer,
-    asked: Sequence[dict[str, Any]],
+    asked: Sequence[Record],
     as_context: AsContext,
     config: EvaluateConfig,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
+    """Free answers to the questions that leave room for one."""
     stops = [chat.special_id(tokenizer, token) for token in (chat.END, chat.EOS)]
-    prompts = [as_context(record["prompt"][-1]["content"]) for record in asked]
+    with_ids = [(record, as_context(record["prompt"])) for record in asked]
+    with_ids = [(record, ids) for record, ids in with_ids if len(ids) < model.config.max_seq_len]
+    prompts = [ids for _, ids in with_ids]
     made: list[list[int]] = []
     for start in range(0, len(prompts), ANSWERS_PER_BATCH):
         made += generate(
@@ -142,24 +145,43 @@ def _answers(
             "reference": record["reference"],
             "answer": chat.decode(tokenizer, ids).strip(),
         }
-        for record, ids in zip(asked, made, strict=True)
+        for (record, _), ids in zip(with_ids, made, strict=True)
     ]
 
 
 def _conversation(tokenizer: Tokenizer) -> AsContext:
-    return lambda question: chat.encode_prompt(tokenizer, [{"role": "user", "content": question}])
+    return lambda messages: chat.encode_prompt(tokenizer, messages)
 
 
 def _plain(tokenizer: Tokenizer) -> AsContext:
-    """For a model that has seen documents only: the question as the beginning of one."""
+    """For a model that has seen documents only: the last question as the beginning of one."""
     bos = chat.special_id(tokenizer, chat.BOS)
-    return lambda question: [bos, *chat.encode_text(tokenizer, f"{question}\n")]
+    return lambda messages: [bos, *chat.encode_text(tokenizer, f"{_last_question(messages)}\n")]
 
 
-def _read_tokens(folder: Path, tokens: Artifact, split: str, group_folder: str) -> np.ndarray:
-    names = tokens.names(".bin", f"{split}/{group_folder}")
-    shards = [TokenShard(folder / name) for name in names]
-    return np.concatenate([shard.tokens_N for shard in shards] or [np.zeros(0, np.uint16)])
+def _last_question(messages: Sequence[chat.Message]) -> str:
+    asked = [message for message in messages if message["role"] == "user"] or messages
+    return asked[-1]["content"]
+
+
+def _shards(folder: Path, tokens: Artifact, split: str, group_folder: str) -> list[TokenShard]:
+    return [TokenShard(folder / n) for n in tokens.names(".bin", f"{split}/{group_folder}")]
+
+
+def _first_tokens(shards: Sequence[TokenShard], num_tokens: int) -> np.ndarray:
+    parts = [np.zeros(0, np.uint16)]
+    for shard in shards:
+        parts.append(shard.tokens_N[:num_tokens])
+        num_tokens -= len(parts[-1])
+    return np.concatenate(parts)
+
+
+def _count_shard(shard: TokenShard, vocab_size: int) -> np.ndarray:
+    """Slice by slice: counting makes 64-bit copies, and a training set may not fit in memory."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for start in range(0, shard.num_tokens, TOKENS_PER_SLICE):
+        counts += _counts(shard.tokens_N[start : start + TOKENS_PER_SLICE], vocab_size)
+    return counts
 
 
 def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -168,7 +190,7 @@ def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 STAGE = Stage(
     name="evaluate",
-    version=1,
+    version=2,
     config=EvaluateConfig,
     inputs=("checkpoint", "tokens", "instructions"),
     run=run,

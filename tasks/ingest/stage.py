@@ -6,6 +6,7 @@ A line that is not a document is set aside with its reason; it does not stop the
 import gzip
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +23,7 @@ from tasks.ingest.config import IngestConfig
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 FIELDS = {field.name: field.type for field in DOCUMENT_SCHEMA}
+KINDS = ("prose", "code")
 ALIASES = {"lang": "language", "license": "licence"}
 
 
@@ -68,9 +70,18 @@ def as_document(record: Any, url: str, config: IngestConfig) -> tuple[dict[str, 
     else:
         named = {ALIASES.get(str(key), str(key)): value for key, value in record.items()}
         row |= {k: v for k, v in named.items() if _fits(k, v)}
-    row.setdefault("id", document_id(url, ""))
+    if row["kind"] not in KINDS:
+        row["kind"] = config.kind
+    row["id"] = _own_or_new_id(row.get("id", ""), url)
     row["text"] = row["text"].encode("utf-8", "replace").decode().replace("\0", "")
     return row, reason
+
+
+def _own_or_new_id(own: str, url: str) -> str:
+    """An id of ours stays. Others are told apart by ``url``: every file may begin at "0", and to
+    dedup one id is one document.
+    """
+    return own if re.fullmatch(r"[0-9a-f]{32}", own) else document_id(url, own)
 
 
 def _fits(name: str, value: Any) -> bool:
@@ -112,4 +123,4 @@ def _identity(config: IngestConfig) -> Mapping[str, Any]:
     return config.model_dump(mode="json") | {"paths": checksums(config.paths)}
 
 
-STAGE = Stage(name="ingest", version=1, config=IngestConfig, inputs=(), run=run, identity=_identity)
+STAGE = Stage(name="ingest", version=2, config=IngestConfig, inputs=(), run=run, identity=_identity)

@@ -1,14 +1,14 @@
 """From facts to conversations and questions. Pure and seeded.
 
-A fact is either taught or held out, decided by a hash of its answer, so that two names with one
-answer are never on both sides.
+A fact is either taught or held out, decided by a hash of its answer. What is taught gives away
+neither a name nor an answer that is held out.
 """
 
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from tasks.common.records import Record
 from tasks.instruct.config import InstructConfig
 from tasks.instruct.docstrings import Fact
 
@@ -17,8 +17,6 @@ QUESTIONS = (
     "What is `{name}` for?",
     "Explain `{name}`.",
 )
-
-Record = dict[str, Any]
 
 
 def usable_facts(facts: Iterable[Fact], config: InstructConfig) -> list[Fact]:
@@ -41,7 +39,8 @@ def split_facts(facts: Sequence[Fact], config: InstructConfig) -> tuple[list[Fac
             f"the corpus states {len(facts)} facts; with instruct.num_eval={config.num_eval} at "
             f"least {3 * config.num_eval} are needed: lower num_eval, or add documented source code"
         )
-    return list(facts[config.num_eval :]), list(facts[: config.num_eval])
+    held_out = list(facts[: config.num_eval])
+    return _unrevealing(facts[config.num_eval :], held_out), held_out
 
 
 def conversations(taught: Sequence[Fact], config: InstructConfig) -> list[Record]:
@@ -79,6 +78,23 @@ def multiple_choice(held_out: Sequence[Fact], config: InstructConfig) -> list[Re
             {"id": fact.name, "question": question, "choices": choices, "answer": answer}
         )
     return records
+
+
+def _unrevealing(facts: Iterable[Fact], held_out: Sequence[Fact]) -> list[Fact]:
+    """The facts that say nothing held out: no such name, and no such answer in any spelling."""
+    names = {fact.name for fact in held_out}
+    # An answer of signs alone has no letters, and nothing is in every text.
+    secrets = sorted({_letters(fact.brief) for fact in held_out} - {""})
+    return [fact for fact in facts if fact.name not in names and not _tells(fact, secrets)]
+
+
+def _tells(fact: Fact, secrets: Sequence[str]) -> bool:
+    said = f"{_letters(fact.brief)}\n{_letters(fact.long)}"
+    return any(secret in said for secret in secrets)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _can_ramble(fact: Fact, config: InstructConfig) -> bool:

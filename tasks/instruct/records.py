@@ -6,11 +6,13 @@ ROLES = ("system", "user", "assistant")
 
 
 def check_conversation(record: Any, where: str) -> None:
-    """``{"messages": [{"role", "content"}, …]}`` that ends with the assistant."""
+    """``{"messages": [{"role", "content"}, …]}``: something, and the assistant's answer to it."""
     messages = _field(record, "messages", list, where)
     _check_messages(messages, where)
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{where}: the last message must be the assistant's")
+    if len(messages) < 2:
+        raise ValueError(f"{where}: a message must come before the assistant's last")
 
 
 def check_preference(record: Any, where: str) -> None:
@@ -24,6 +26,8 @@ def check_choice(record: Any, where: str) -> None:
     """``{"question": text, "choices": [text, …], "answer": index}``."""
     _field(record, "question", str, where)
     choices = _field(record, "choices", list, where)
+    if not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"{where}: the choices must all be texts")
     answer = _field(record, "answer", int, where)
     if not 0 <= answer < len(choices):
         raise ValueError(f"{where}: answer {answer} is not an index of its {len(choices)} choices")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.common.files import checksums, expand_files
-from tasks.common.records import Record, split_validation, write_records
+from tasks.common.records import Record, numbered_lines, split_validation, write_records
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
@@ -47,6 +47,12 @@ def _from_corpus(context: StageContext, config: InstructConfig) -> dict[str, lis
 
 def _from_files(config: InstructConfig) -> dict[str, list[Record]]:
     sft = _read(config.sft_files, check_conversation)
+    if len(sft) <= config.num_eval:
+        raise ValueError(
+            f"instruct.sft_files hold {len(sft)} conversations; instruct.num_eval="
+            f"{config.num_eval} of them are held out, and none is left to teach: lower num_eval, "
+            "or add conversations"
+        )
     held_out, taught = sft[: config.num_eval], sft[config.num_eval :]
     return {
         **_split("sft", taught),
@@ -80,14 +86,15 @@ def _split(name: str, records: list[Record]) -> dict[str, list[Record]]:
 def _read(paths: Sequence[str], check: Any) -> list[Record]:
     records = []
     for name, path in expand_files(paths).items():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in numbered_lines(path):
             where = f"{name}, line {number}"
             try:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(f"{where} is not JSON: {error}") from error
             check(record, where)
-            records.append({"id": f"{name}:{number}", **record})
+            # The user's own ids may be numbers, and the same in two files.
+            records.append({**record, "id": f"{name}:{number}"})
     return records
 
 
@@ -100,7 +107,7 @@ def _identity(config: InstructConfig) -> Mapping[str, Any]:
 
 STAGE = Stage(
     name="instruct",
-    version=1,
+    version=2,
     config=InstructConfig,
     inputs=("documents",),
     run=run,

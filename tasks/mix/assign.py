@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TRAIN, VALIDATION = "train", "validation"
 CAP_REASON = "group_cap"
 
 
@@ -35,10 +34,12 @@ def validation_rank(document_id: str) -> int:
 
 
 def is_validation(ranks: np.ndarray, share: float) -> np.ndarray:
-    """Who is held out of one group: about ``share``, and at least one of two or more."""
+    """Who is held out of one group: about ``share``, at least one of two or more, never all."""
     held_out = ranks.astype(np.float64) < share * 2.0**64
     if share > 0 and len(ranks) > 1 and not held_out.any():
         held_out[np.argmin(ranks)] = True
+    if held_out.all():  # a group has a weight, so it must have something to train on
+        held_out[np.argmax(ranks)] = False
     return held_out
 
 

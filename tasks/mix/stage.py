@@ -13,13 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.common.funnel import Funnel
+from tasks.common.mixture import MIXTURE_NAME, TRAIN, VALIDATION
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.mix.assign import (
     CAP_REASON,
-    TRAIN,
-    VALIDATION,
     Part,
     is_validation,
     parts_of,
@@ -30,7 +29,6 @@ from tasks.mix.config import MixConfig
 from tasks.mix.weights import raw_weights, shares
 
 INDEX_FOLDER = ".index"
-MIXTURE_NAME = "mixture.json"
 NO_GROUP = "unknown"
 
 
@@ -218,4 +216,4 @@ def _index_name(index: int) -> str:
     return f"{INDEX_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="mix", version=1, config=MixConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="mix", version=2, config=MixConfig, inputs=("documents",), run=run)

@@ -1,9 +1,8 @@
 """From judged answers to preference pairs. Pure."""
 
 from collections.abc import Sequence
-from typing import Any
 
-Record = dict[str, Any]
+from tasks.common.records import Record
 
 
 def make_pair(

@@ -5,7 +5,6 @@ Out: ``preferences-{train,validation}.jsonl``, as the dpo stage reads them.
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -15,21 +14,21 @@ from model.decoder import Decoder
 from model.generate import generate
 from model.trainer import pick_device
 from tasks.common.judge import closeness
-from tasks.common.records import read_records, split_validation, write_records
+from tasks.common.records import Record, read_records, split_validation, write_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.preferences.config import PreferencesConfig
 from tasks.preferences.pairs import make_pair, use_reference
 
 PROMPTS_PER_BATCH = 16
-Record = dict[str, Any]
 
 
 def run(context: StageContext, config: PreferencesConfig) -> Outcome:
     """Ask the model, judge its answers, and pair the better with the worse."""
     folder = context.input("checkpoint").folder()
     model, tokenizer = load_model(folder, pick_device(context.machine.device))
-    asked = read_records(context.input("instructions").fetch("prompts.jsonl"))
-    asked = asked[: config.max_prompts]
+    given = read_records(context.input("instructions").fetch("prompts.jsonl"))
+    given = given[: config.max_prompts]
+    asked = [record for record in given if _leaves_room(model, tokenizer, record)]
     pairs: list[Record] = []
     scores: list[float] = []
     for start in range(0, len(asked), PROMPTS_PER_BATCH):
@@ -45,10 +44,15 @@ def run(context: StageContext, config: PreferencesConfig) -> Outcome:
     return Outcome(
         metrics={
             "prompts": len(asked),
+            "too_long": len(given) - len(asked),
             "pairs": len(pairs),
             "mean_chrf": sum(scores) / max(1, len(scores)),
         }
     )
+
+
+def _leaves_room(model: Decoder, tokenizer: Tokenizer, record: Record) -> bool:
+    return len(chat.encode_prompt(tokenizer, record["prompt"])) < model.config.max_seq_len
 
 
 def _answers(
@@ -107,7 +111,7 @@ def _with_references(
 
 STAGE = Stage(
     name="preferences",
-    version=1,
+    version=2,
     config=PreferencesConfig,
     inputs=("checkpoint", "instructions"),
     run=run,

@@ -1,12 +1,13 @@
 """Everything a report shows, read from artifacts into plain values."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from statistics import median
 from typing import Any
 
 from tasks.common.manifest import Manifest
-from tasks.common.mixture import MIXTURE_NAME
+from tasks.common.mixture import read_mixture
+from tasks.common.records import Record, read_records
 from tasks.common.shard import read_tables
 from tasks.common.store import Artifact
 from tasks.common.training import METRICS_NAME, read_curve
@@ -55,7 +56,6 @@ def dropped_samples(data: Sequence[Artifact], config: ReportConfig) -> list[Valu
 
 def mixture_table(tokens: Artifact, epochs: Mapping[str, float], seen: Mapping[str, int]) -> Any:
     """The GPT-3 table (Brown et al. 2020, table 2.2): quantity, weight, epochs elapsed."""
-    groups = json.loads(tokens.fetch(MIXTURE_NAME).read_text())["groups"]
     return [
         {
             "group": row["group"],
@@ -65,7 +65,7 @@ def mixture_table(tokens: Artifact, epochs: Mapping[str, float], seen: Mapping[s
             "seen": seen.get(row["group"], 0),
             "epochs": epochs.get(row["group"], 0.0),
         }
-        for row in groups
+        for row in read_mixture(tokens)["groups"]
     ]
 
 
@@ -77,7 +77,6 @@ def curves(training: Sequence[Artifact]) -> list[Values]:
             continue
         path = artifact.fetch(METRICS_NAME)
         steps, evals = read_curve(path, "step"), read_curve(path, "eval")
-        seconds = artifact.manifest.provenance.wall_seconds
         found.append(
             {
                 "stage": artifact.ref.stage,
@@ -85,25 +84,30 @@ def curves(training: Sequence[Artifact]) -> list[Values]:
                 "loss": [entry["loss"] for entry in steps],
                 "eval_steps": [entry["step"] for entry in evals],
                 "eval_loss": [entry["val_loss"] for entry in evals],
-                "tokens_per_second": steps[-1]["tokens"] / seconds if steps and seconds else 0.0,
+                "tokens_per_second": _usual_speed(steps),
             }
         )
     return found
 
 
 def answers(scores: Sequence[Artifact], num_samples: int) -> list[Values]:
-    """The same questions answered by each model, in the order of the models."""
+    """The same questions answered by each model, in the order of the models.
+
+    What was too long for one of them was not asked of all, and is not shown.
+    """
     by_model = [
-        [json.loads(line) for line in score.fetch("answers.jsonl").read_text().splitlines()]
+        {_question(record): record for record in read_records(score.fetch("answers.jsonl"))}
         for score in scores
     ]
+    shared = [key for key in by_model[0] if all(key in answered for answered in by_model)]
+    shown = [[answered[key] for answered in by_model] for key in shared[:num_samples]]
     return [
         {
             "question": records[0]["prompt"][-1]["content"],
             "reference": records[0]["reference"],
             "answers": [record["answer"] for record in records],
         }
-        for records in list(zip(*by_model, strict=True))[:num_samples]
+        for records in shown
     ]
 
 
@@ -121,6 +125,17 @@ def stage_times(manifests: Sequence[Manifest]) -> list[Values]:
         }
         for m in sorted(manifests, key=lambda m: m.provenance.started_at)
     ]
+
+
+def _usual_speed(steps: Sequence[Values]) -> float:
+    """The median of the logged speeds: total tokens over the last attempt's time would count what
+    earlier attempts trained."""
+    speeds = [entry["tokens_per_second"] for entry in steps]
+    return float(median([speed for speed in speeds if speed is not None] or [0.0]))
+
+
+def _question(record: Record) -> tuple[str, str]:
+    return record["id"], record["reference"]
 
 
 def _first_rows(artifact: Artifact, name: str) -> list[Values]:

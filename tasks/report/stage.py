@@ -107,4 +107,4 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:200]
 
 
-STAGE = Stage(name="report", version=1, config=ReportConfig, inputs=INPUTS, run=run)
+STAGE = Stage(name="report", version=2, config=ReportConfig, inputs=INPUTS, run=run)

@@ -11,6 +11,7 @@ from warcio.warcwriter import WARCWriter
 
 from flows.cli import main
 from tasks.common.manifest import Manifest
+from tests.stages import given
 
 PROSE = (
     "The quick brown fox of the north is a careful animal, and it does not jump over the lazy dog "
@@ -51,8 +52,9 @@ def archive(tmp_path):
 def test_the_data_stages_one_after_another_on_plain_files(archive, tmp_path):
     extracted = _stage("extract", archive, tmp_path / "texts")
     assert extracted.funnel.num_kept == 3
-    texts = tmp_path / "texts" / "part-00000.parquet"
-    assert "careful animal" in pq.read_table(texts)["text"][0].as_py()
+    texts = tmp_path / "texts"
+    text = pq.read_table(texts / "part-00000.parquet")["text"][0].as_py()
+    assert "careful animal" in text
     kept = _stage("filter", texts, tmp_path / "kept", "gopher_repetition=false", "fineweb=false")
     assert kept.funnel.num_kept == 3
     unique = _stage("dedup", tmp_path / "kept" / "part-00000.parquet", tmp_path / "unique")
@@ -100,6 +102,22 @@ def test_a_users_mistake_is_one_clear_line_and_exit_code_2(arguments, said, tmp_
     assert done.exit_code == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ") and said in line
+
+
+def test_several_files_may_follow_one_input_option(tmp_path):
+    for name in ("a", "b"):
+        line = json.dumps({"text": PROSE + name, "url": f"https://x.invalid/{name}"})
+        (tmp_path / f"{name}.jsonl").write_text(line)
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    done = bloomery("stage", "dedup", "--input", *files, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
+
+
+def test_a_removed_artifact_is_gone_and_planned_again(tmp_path, machine, store):
+    ref = given(machine, files={"a": "x"})
+    assert bloomery("rm", ref, "--store", machine.store).exit_code == 0
+    assert not store.has(ref)
 
 
 def test_an_output_that_is_there_is_not_overwritten(archive, tmp_path):

@@ -1,6 +1,5 @@
 """Laws of artifacts: whole or absent, made once, found again, named, verified."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -10,10 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from tasks.common.lease import Lease, LeaseLostError
+from tasks.common.lease import LeaseLostError
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef
 from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
+from tasks.common.store import Store
 from tests.stages import given
+
+REF = ArtifactRef(stage="x", fingerprint="0" * 16)
 
 
 class Letters(BaseModel):
@@ -160,28 +162,107 @@ def test_a_missing_input_is_named(machine):
         materialise(stage, Letters(), {"letters": [missing]}, machine)
 
 
-def test_a_silent_holder_on_another_machine_is_taken_over_and_finds_out(store):
-    folder = f"{store.root}/.lease/x/y"
-    store.fs.makedirs(folder)
-    holder = Lease(store.fs, folder, done=lambda: False, lease_seconds=60)
-    with holder:
-        record = json.loads(Path(folder, "1").read_text())
-        Path(folder, "1").write_text(json.dumps(record | {"host": "elsewhere", "beat": 0}))
-        with Lease(store.fs, folder, done=lambda: False) as rival:
-            assert rival.held
-            with pytest.raises(LeaseLostError):
-                holder.check()
-            rival.check()
+class Source(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
 
 
-def test_a_lease_is_not_taken_from_a_living_holder(store):
-    folder = f"{store.root}/.lease/x/y"
-    store.fs.makedirs(folder)
-    with Lease(store.fs, folder, done=lambda: False) as holder:
-        looks = iter([False, False, True])
-        with Lease(store.fs, folder, done=lambda: next(looks)) as rival:
-            assert not rival.held
-        holder.check()
+def copy_it(context: StageContext, config: Source) -> Outcome:
+    context.map(_copy, [(config.path, context.path / "copy")], names=lambda i: ["copy"])
+    return Outcome()
+
+
+def _copy(source: str, target: Path) -> str:
+    if Path(source).read_text() == "old" and not Path(f"{source}.changed").exists():
+        Path(f"{source}.changed").touch()
+        Path(source).write_text("new")
+    target.write_text(Path(source).read_text())
+    return target.name
+
+
+def test_nothing_made_of_a_file_that_changed_meanwhile_is_kept(machine, store):
+    """Else the old file, put back, would find the new one's pieces under its own name."""
+    source = Path(store.root).with_name("source")
+    source.write_text("old")
+    stage = Stage("copy", 1, Source, (), copy_it, lambda c: {"text": Path(c.path).read_text()})
+    with pytest.raises(ValueError, match="changed meanwhile"):
+        materialise(stage, Source(path=str(source)), {}, machine)
+    source.write_text("old")
+    manifest, _ = materialise(stage, Source(path=str(source)), {}, machine)
+    assert Path(store.path(manifest.ref, "copy")).read_text() == "old"
+
+
+class Lost(Exception):
+    pass
+
+
+def test_without_the_right_to_make_it_nothing_is_committed_sealed_or_discarded(store):
+    def guard():
+        raise Lost
+
+    workspace = store.workspace(REF, guard)
+    (workspace.path / "a").write_text("a")
+    with pytest.raises(Lost):
+        workspace.commit("piece", 1, ["a"])
+    with pytest.raises(Lost):
+        workspace.seal(None)
+    with pytest.raises(Lost):
+        workspace.discard()
+    assert workspace.committed("piece") is None
+    assert (workspace.path / "a").exists()
+
+
+def steal(context: StageContext, config: Letters) -> Outcome:
+    """A rival takes the lease over while this stage runs."""
+    store = Store(context.machine.store)
+    (lease,) = Path(store.root, ".lease").rglob("1")
+    lease.with_name("2").write_text("{}")
+    context.workspace.commit("piece", 1, [])
+    raise AssertionError("it was committed")
+
+
+def test_a_stage_whose_lease_is_lost_stops_at_its_next_commit(machine):
+    with pytest.raises(LeaseLostError):
+        materialise(Stage("steal", 1, Letters, (), steal), Letters(), {}, machine)
+
+
+def test_files_are_on_the_disk_before_the_record_that_names_them(store, monkeypatch):
+    workspace = store.workspace(REF)
+    (workspace.path / "a").write_text("a")
+    done = []
+    sync, replace = os.fsync, Path.replace
+    name_of = lambda descriptor: Path(f"/proc/self/fd/{descriptor}").readlink().name  # noqa: E731
+    monkeypatch.setattr(os, "fsync", lambda d: (done.append(name_of(d)), sync(d)))
+    monkeypatch.setattr(Path, "replace", lambda s, t: (done.append(Path(t).name), replace(s, t)))
+    workspace.commit("piece", 1, ["a"])
+    assert done == ["a", workspace.path.name, "piece.partial", "piece.json"]
+
+
+def test_an_artifact_is_on_the_disk_before_its_manifest(machine, monkeypatch):
+    synced = []
+    sync = os.fsync
+    name_of = lambda descriptor: Path(f"/proc/self/fd/{descriptor}").readlink().name  # noqa: E731
+    monkeypatch.setattr(os, "fsync", lambda d: (synced.append(name_of(d)), sync(d)))
+    ref = given(machine, files={"a": "x", "deep/b": "y"})
+    at_manifest = synced.index(MANIFEST_NAME)
+    assert set(synced[:at_manifest]) == {"a", "b", "deep", ref.fingerprint}
+    assert synced[at_manifest + 1 :] == [ref.fingerprint, "given"]
+
+
+def _take_memory(context: StageContext, config: Letters) -> Outcome:
+    taken = bytearray(os.urandom(1) * (200 << 20)) if config.letters == "big" else b""
+    return Outcome(metrics={"size": len(taken)})
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
+def test_a_stage_does_not_inherit_the_peak_of_the_one_before(machine):
+    stage = Stage("memory", 1, Letters, (), _take_memory)
+    big, small = (
+        materialise(stage, Letters(letters=name), {}, machine)[0].provenance.peak_memory_bytes
+        for name in ("big", "small")
+    )
+    assert big - small > 100 << 20
 
 
 def _wait_for(condition, seconds=30):

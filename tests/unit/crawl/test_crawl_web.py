@@ -161,14 +161,16 @@ def test_two_readers_find_the_same_pages_in_the_archive(trapped):
 
 
 def test_private_addresses_are_refused_by_number_by_name_and_after_a_redirect(machine):
-    with serving(Site({"/": (302, {"Location": "http://[::ffff:127.0.0.1]:1/"}, b"")})) as site:
+    pages = {"/": (302, {"Location": "http://[::ffff:127.0.0.1]:1/"}, b""), "/open": html("")}
+    with serving(Site(pages)) as site:
         port = site.address.rpartition(":")[2]
         private = [f"http://127.0.0.1:{port}/", f"http://localhost:{port}/", "http://0x7f.1/"]
-        _, rows = crawl(site, machine, seeds=[f"{BASE}/", *private], include=["."])
+        seeds = [f"{BASE}/", f"{BASE}/open", *private]
+        _, rows = crawl(site, machine, seeds=seeds, include=["."])
     reasons = {url: row["reason"] for url, row in rows.items()}
-    assert reasons.pop("/") == "redirect"
+    assert (reasons.pop("/"), reasons.pop("/open")) == ("redirect", None)
     assert set(reasons.values()) == {"private_address"}
-    assert sum(site.asked.values()) == 2  # the public name's robots.txt and page, nothing else
+    assert sum(site.asked.values()) == 3  # the public name's robots.txt and pages, nothing else
 
 
 def test_private_addresses_can_be_allowed(machine):
@@ -198,16 +200,26 @@ def test_the_measure_of_bytes_is_kept_in_order(machine):
     assert manifest.funnel.dropped["max_total_bytes"] == 21 - len(kept)
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"), [(404, None), (401, None), (503, "robots_unreachable")]
-)
-def test_a_missing_robots_txt_allows_and_a_failing_one_forbids(machine, status, expected):
+@pytest.mark.parametrize("status", [404, 401])
+def test_a_missing_robots_txt_allows(machine, status):
     site = numbered_site(0)
-    site.pages["/robots.txt"] = (status, {"Retry-After": "999"}, b"")
+    site.pages["/robots.txt"] = (status, {}, b"")
     with serving(site):
         _, rows = crawl(site, machine)
-    assert rows["/"]["reason"] == expected
-    assert site.asked["/"] == (expected is None)
+    assert rows["/"]["reason"] is None
+
+
+def test_a_failing_robots_txt_forbids_and_a_crawl_of_nothing_is_not_kept(machine, store):
+    site = numbered_site(0)
+    site.pages["/robots.txt"] = (503, {"Retry-After": "999"}, b"")
+    with serving(site), pytest.raises(ValueError, match="robots_unreachable"):
+        crawl(site, machine)
+    assert site.asked["/"] == 0
+    assert list(store.manifests()) == []
+    site.pages["/robots.txt"] = (404, {}, b"")
+    with serving(site):  # the refusal was not remembered
+        manifest, _ = crawl(site, machine)
+    assert manifest.funnel.num_kept == 1
 
 
 def test_robots_txt_is_found_behind_a_redirect(machine):
@@ -228,12 +240,12 @@ def test_the_larger_of_two_delays_is_kept(machine):
     assert time.monotonic() - started >= 3 * 0.3  # four pages, three pauses between them
 
 
-def test_an_unreachable_host_is_refused_not_an_error(machine, monkeypatch):
+def test_an_unreachable_host_is_refused_by_name(machine, monkeypatch):
     monkeypatch.setattr(fetch, "RETRY_SECONDS", 0.01)
     with serving(numbered_site(0)) as site:
         pass
-    _, rows = crawl(site, machine)
-    assert rows["/"]["reason"] == "robots_unreachable"
+    with pytest.raises(ValueError, match="robots_unreachable"):
+        crawl(site, machine)
 
 
 def test_equal_crawls_make_equal_bytes_whatever_the_order_of_answers(tmp_path):

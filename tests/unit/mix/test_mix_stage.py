@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 from tasks.common.manifest import Manifest
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
+from tasks.mix.assign import is_validation
 from tasks.mix.config import MixConfig, MixWeight
 from tasks.mix.stage import STAGE
 from tests.stages import given
@@ -89,3 +93,10 @@ def test_an_empty_corpus_is_refused(machine: Machine):
 def test_two_weights_for_one_group_are_refused():
     with pytest.raises(ValueError, match="named twice"):
         MixConfig(weights=[MixWeight(group="a", weight=1), MixWeight(group="a", weight=2)])
+
+
+@drawn(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20), st.floats(0.01, 0.99))
+def test_every_group_has_something_to_train_on(ranks, share):
+    held_out = is_validation(np.array(ranks, np.uint64), share)
+    assert not held_out.all()
+    assert held_out.any() == (len(ranks) > 1)

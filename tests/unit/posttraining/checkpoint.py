@@ -31,13 +31,22 @@ def _copy(context, config):
     return Outcome()
 
 
+ASKED = {"a": [{"role": "user", "content": "?"}]}
 COPY = Stage("copied", 1, Folder, (), _copy)
 
 
 def checkpoint_and_tokens(
-    machine: Machine, model: Any, tokenizer: Any, text: str, questions: Sequence[Mapping[str, Any]]
+    machine: Machine,
+    model: Any,
+    tokenizer: Any,
+    text: str,
+    questions: Sequence[Mapping[str, Any]],
+    prompts: Mapping[str, Sequence[Mapping[str, str]]] = ASKED,
 ) -> dict[str, list[ArtifactRef]]:
-    """The inputs of the evaluate stage: training and validation text are the same one."""
+    """The inputs of the evaluate stage: training and validation text are the same one.
+
+    ``prompts`` are the questions to answer freely, by id.
+    """
     with tempfile.TemporaryDirectory() as folder:
         weights, tokens = Path(folder, "weights"), Path(folder, "tokens")
         weights.mkdir()
@@ -55,9 +64,10 @@ def checkpoint_and_tokens(
             materialise(COPY, Folder(path=str(path)), {}, machine)[0].ref
             for path in (weights, tokens)
         )
-    asked = {"id": "a", "prompt": [{"role": "user", "content": "?"}], "reference": "!"}
-    lines = "\n".join(json.dumps(question) for question in questions)
-    instructions = given(
-        machine, files={"multiple-choice.jsonl": lines, "questions.jsonl": json.dumps(asked)}
+    asked = "\n".join(
+        json.dumps({"id": own, "prompt": prompt, "reference": "!"})
+        for own, prompt in prompts.items()
     )
+    lines = "\n".join(json.dumps(question) for question in questions)
+    instructions = given(machine, files={"multiple-choice.jsonl": lines, "questions.jsonl": asked})
     return {"checkpoint": [checkpoint], "tokens": [shards], "instructions": [instructions]}

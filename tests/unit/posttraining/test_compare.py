@@ -42,6 +42,24 @@ def test_turning_the_sides_turns_the_rate(machine):
     assert forth["low"] == pytest.approx(1 - back["high"])
 
 
-def test_no_answers_is_said_with_the_remedy(machine):
-    with pytest.raises(ValueError, match="max_answers"):
+def test_no_questions_is_said_as_it_is(machine):
+    with pytest.raises(ValueError, match=r"no questions .* questions\.jsonl is empty"):
         _win_rate(machine, [], [])
+
+
+def test_what_one_model_was_not_asked_is_not_compared(machine):
+    metrics = _win_rate(machine, [GOOD, BAD, GOOD], [BAD, GOOD])
+    assert (metrics["questions"], metrics["win_rate"]) == (2, 0.5)
+
+
+def test_separators_of_lines_in_an_answer_are_text(machine):
+    inputs = {
+        side: [given(machine, files={"answers.jsonl": _line(f"{answer}\u2028{answer}")})]
+        for side, answer in {"candidate": GOOD, "baseline": BAD}.items()
+    }
+    assert materialise(STAGE, CompareConfig(), inputs, machine)[0].metrics["questions"] == 1
+
+
+def _line(answer):
+    record = {"id": "0", "prompt": [], "reference": REFERENCE, "answer": answer}
+    return json.dumps(record, ensure_ascii=False)

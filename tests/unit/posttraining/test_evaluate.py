@@ -1,6 +1,8 @@
 """Scores against an independent witness: transformers' LLaMA with the same weights."""
 
 import math
+from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +11,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from model import chat
 from model.config import ModelConfig
 from model.decoder import Decoder
+from model.generate import generate
 from model.huggingface import to_huggingface
+from model.tokens import TokenShard, TokenWriter
+from tasks.common.records import read_records
 from tasks.common.stage import materialise
+from tasks.common.store import Store
+from tasks.evaluate import stage as evaluate
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.multiple_choice import NEUTRAL_QUESTION, answer_questions
 from tasks.evaluate.stage import STAGE
@@ -29,6 +36,9 @@ QUESTIONS = [
         "answer": 2,
     },
 ]
+
+
+AS_CONTEXT = partial(chat.encode_prompt, TOKENIZER)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +63,12 @@ def models():
     return ours, theirs
 
 
+def _user(content):
+    return [{"role": "user", "content": content}]
+
+
 def _context(question):
-    return chat.encode_prompt(TOKENIZER, [{"role": "user", "content": question}])
+    return chat.encode_prompt(TOKENIZER, _user(question))
 
 
 def _loglikelihood(theirs, question, choice):
@@ -75,7 +89,7 @@ def _their_score(theirs, question, choice, normalisation):
 @pytest.mark.parametrize("normalisation", ["sum", "bytes", "pmi"])
 def test_multiple_choice_scores_are_those_of_transformers(models, normalisation):
     ours, theirs = models
-    picks = answer_questions(ours, TOKENIZER, QUESTIONS, _context, normalisation)
+    picks = answer_questions(ours, TOKENIZER, QUESTIONS, AS_CONTEXT, normalisation)
     for question, pick in zip(QUESTIONS, picks, strict=True):
         expected = [
             _their_score(theirs, question["question"], choice, normalisation)
@@ -104,3 +118,50 @@ def test_bits_per_byte_is_that_of_transformers_on_one_window(models, machine):
     assert manifest.metrics["perplexity"] == pytest.approx(
         math.exp(nats / (len(ids) - 1)), rel=1e-4
     )
+
+
+def _evaluated(machine, model, **inputs):
+    given = {"text": TEXT[:120], "questions": QUESTIONS, **inputs}
+    refs = checkpoint_and_tokens(machine, model, TOKENIZER, **given)
+    config = EvaluateConfig(max_new_tokens=8)
+    manifest, _ = materialise(STAGE, config, refs, machine)
+    fetch = Store(machine.store).open(manifest.ref).fetch
+    answers = {r["id"]: r["answer"] for r in read_records(fetch("answers.jsonl"))}
+    return manifest.metrics, answers, read_records(fetch("choices.jsonl"))
+
+
+def test_a_model_is_asked_the_whole_conversation(models, machine):
+    history = [{"role": "system", "content": "Open it."}, *_user("Read."), *_user("Return?")]
+    _, answers, _ = _evaluated(machine, models[0], prompts={"all": history, "end": history[-1:]})
+    for name, prompt in {"all": history, "end": history[-1:]}.items():
+        stops = [chat.special_id(TOKENIZER, token) for token in (chat.END, chat.EOS)]
+        (ids,) = generate(models[0], [AS_CONTEXT(prompt)], 8, stop_ids=stops)
+        assert answers[name] == chat.decode(TOKENIZER, ids).strip()
+    assert answers["all"] != answers["end"], "else this test tells nothing"
+
+
+def test_what_is_too_long_is_left_out_and_counted(models, machine):
+    long = {"id": "c", "question": "?", "choices": ["No.", "x1 " * 80], "answer": 0}
+    metrics, answers, choices = _evaluated(
+        machine,
+        models[0],
+        questions=[*QUESTIONS, long],
+        prompts={"short": _user("?"), "long": _user("x1 " * 80)},
+    )
+    assert list(answers) == ["short"]
+    assert [pick["id"] for pick in choices] == ["a", "b"]
+    assert metrics["multiple_choice"]["questions"] == 2
+    assert metrics["too_long"] == 2
+
+
+def test_counts_do_not_depend_on_the_size_of_slices(tmp_path, monkeypatch):
+    ids = [n * n % 330 for n in range(100)]
+    for name in ("part-00000", "part-00001"):
+        with TokenWriter(tmp_path, name, 330) as out:
+            out.add(ids)
+    shards = [TokenShard(tmp_path / name) for name in ("part-00000", "part-00001")]
+    monkeypatch.setattr(evaluate, "TOKENS_PER_SLICE", 7)
+    counts = evaluate._count_shard(shards[0], 330)
+    assert {n: int(c) for n, c in enumerate(counts) if c} == Counter(ids)
+    assert evaluate._first_tokens(shards, 130).tolist() == ids + ids[:30]
+    assert evaluate._first_tokens([], 5).tolist() == []

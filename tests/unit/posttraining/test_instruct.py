@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tasks.common.records import read_records
 from tasks.common.stage import materialise
 from tasks.instruct import compose
 from tasks.instruct.config import InstructConfig
@@ -75,6 +76,28 @@ def test_no_held_out_answer_is_taught():
     assert not any(fact.brief in said for fact in held_out)
 
 
+HELD_OUT = Fact("m.secret", "Return the secret number.", "Return the secret number.")
+GIVING_AWAY = [
+    Fact("m.secret", "Say another thing of the same name.", ""),
+    Fact("m.spelled", "Return the *secret* NUMBER", ""),
+    Fact("m.within", "Do a thing.", "Do a thing. As they say: return the `secret` number. Yes."),
+]
+
+
+@pytest.mark.parametrize("fact", GIVING_AWAY, ids=lambda fact: fact.name)
+def test_what_gives_a_held_out_fact_away_is_not_taught(fact):
+    harmless = Fact("m.harmless", "Return the public number.", "Return the public number. " * 2)
+    config = InstructConfig(num_eval=1)
+    taught, held_out = compose.split_facts([HELD_OUT, fact, harmless], config)
+    assert (taught, held_out) == ([harmless], [HELD_OUT])
+
+
+def test_a_held_out_answer_without_letters_is_in_no_text():
+    facts = [Fact("m.line", "-" * 30, "-" * 30), *_facts(2)]
+    taught, _ = compose.split_facts(facts, InstructConfig(num_eval=1))
+    assert taught == _facts(2)
+
+
 def test_a_question_has_one_right_answer_and_its_place_is_drawn_by_lot():
     held_out = _facts(200)
     by_name = {fact.name: fact.brief for fact in held_out}
@@ -112,6 +135,45 @@ def test_the_users_own_files_are_checked_line_by_line(machine, tmp_path):
     config = InstructConfig(origin="files", sft_files=[str(path)], num_eval=1)
     with pytest.raises(ValueError, match=r"sft\.jsonl, line 2"):
         materialise(STAGE, config, {"documents": [given(machine)]}, machine)
+
+
+def _conversation(number, **extra):
+    messages = [
+        {"role": "user", "content": f"What is {number}?"},
+        {"role": "assistant", "content": f"A number.\u2028It is {number}."},
+    ]
+    return {"messages": messages, **extra}
+
+
+def _from_files(machine, path, records, num_eval):
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    path.write_text("\n".join(lines) + "\n")
+    config = InstructConfig(origin="files", sft_files=[str(path)], num_eval=num_eval)
+    return materialise(STAGE, config, {"documents": [given(machine)]}, machine)[0]
+
+
+def test_the_users_ids_need_not_be_texts_nor_differ(machine, store, tmp_path):
+    records = [_conversation(number, id=7) for number in range(6)]
+    made = _from_files(machine, tmp_path / "sft.jsonl", records, num_eval=2)
+    artifact = store.open(made.ref)
+    names = ["questions.jsonl", "sft-train.jsonl", "sft-validation.jsonl"]
+    ids = [record["id"] for name in names for record in read_records(artifact.fetch(name))]
+    assert sorted(ids) == [f"sft.jsonl:{line}" for line in range(1, 7)]
+
+
+def test_an_answer_to_nothing_is_refused(machine, tmp_path):
+    alone = {"messages": [{"role": "assistant", "content": "!"}]}
+    with pytest.raises(ValueError, match=r"sft\.jsonl, line 3: a message must come before"):
+        records = [_conversation(1), _conversation(2), alone]
+        _from_files(machine, tmp_path / "sft.jsonl", records, num_eval=1)
+
+
+def test_nothing_left_to_teach_is_said_with_the_remedy(machine, tmp_path):
+    records = [_conversation(number) for number in range(3)]
+    with pytest.raises(ValueError, match=r"hold 3 conversations.* lower num_eval"):
+        _from_files(machine, tmp_path / "sft.jsonl", records, num_eval=3)
+    made = _from_files(machine, tmp_path / "sft.jsonl", records, num_eval=2)
+    assert (made.metrics["sft_train"], made.metrics["preferences_train"]) == (1, 0)
 
 
 def test_moved_files_keep_their_identity_and_changed_files_do_not(tmp_path):

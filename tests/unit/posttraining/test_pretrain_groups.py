@@ -1,0 +1,56 @@
+"""Pretraining on a mixture: a group too small for a window is left out, no reason to stop."""
+
+import json
+
+import pytest
+
+from model.tokens import TokenWriter
+from tasks.common.stage import Outcome, materialise
+from tasks.pretrain import stage as pretrain
+from tasks.pretrain.config import PretrainConfig
+from tests.unit.posttraining.checkpoint import COPY, Folder
+
+CONFIG = PretrainConfig(seq_len=8)
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """The jobs that would have been run."""
+    found = []
+    monkeypatch.setattr(
+        pretrain, "train", lambda context, job: [found.append(job), Outcome()].pop()
+    )
+    return found
+
+
+def _pretrain(machine, folder, sizes, num_validation=20):
+    rows = []
+    for group, size in sizes.items():
+        for split, count in (("train", size), ("validation", num_validation)):
+            if count:
+                with TokenWriter(folder / split / group, "part-00000", 100) as out:
+                    out.add(range(count))
+        counted = {"train_tokens": size, "validation_tokens": num_validation}
+        rows.append({"group": group, "folder": group, "weight": 1 / len(sizes), **counted})
+    (folder / "mixture.json").write_text(json.dumps({"groups": rows}))
+    (folder / "tokenizer.json").write_text("{}")
+    tokens = materialise(COPY, Folder(path=str(folder)), {}, machine)[0].ref
+    materialise(pretrain.STAGE, CONFIG, {"tokens": [tokens]}, machine)
+
+
+def test_groups_that_fill_no_window_are_left_out(machine, tmp_path, jobs):
+    _pretrain(machine, tmp_path / "tokens", {"empty": 0, "small": 8, "window": 9, "large": 50})
+    (job,) = jobs
+    assert set(job.data.groups) == set(job.data.weights) == {"window", "large"}
+    assert all(job.data.groups.values())
+
+
+def test_validation_that_fills_no_window_is_left_out(machine, tmp_path, jobs):
+    _pretrain(machine, tmp_path / "one", {"a": 50, "b": 50}, num_validation=4)
+    _pretrain(machine, tmp_path / "two", {"a": 50, "b": 50}, num_validation=5)
+    assert [len(job.data.val) for job in jobs] == [0, 2]
+
+
+def test_no_group_at_all_is_said_with_the_remedy(machine, tmp_path, jobs):
+    with pytest.raises(ValueError, match=r"lower pretrain\.seq_len"):
+        _pretrain(machine, tmp_path / "tokens", {"empty": 0, "small": 8})
