@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows import prefect_env
+from flows import prefect_env, reaper
 from model.process import TrainingStopped
 from tasks.common.report_markdown import funnel_rows, size_text, stage_markdown
 
@@ -130,7 +130,8 @@ def run(
     flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_users_tracebacks)
-    click.echo(flow_function(params, machine))
+    with reaper.watch_this_process():
+        click.echo(flow_function(params, machine))
 
 
 @main.command()

@@ -145,6 +145,18 @@ def _trainers(box: Box) -> list[psutil.Process]:
     return found
 
 
+def _servers(box: Box) -> list[psutil.Process]:
+    """Prefect's temporary servers of runs in the box."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PREFECT_HOME", "").startswith(str(box.folder)):
+                found += [process] if "uvicorn" in process.cmdline() else []
+        except psutil.Error:
+            continue
+    return found
+
+
 def _wait_for(condition, what: str, seconds: float = 120):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -162,11 +174,13 @@ def test_a_pretraining_killed_in_the_middle_ends_with_the_same_weights(box, vict
     box.bloomery("run", "curate", "--params", params)
     process = box.start(*run)
     _wait_for(lambda: _steps_done(box) > 15, "no steps")
+    assert _servers(box), "the run has its temporary server"
     target = process if victim == "flow" else _trainers(box)[0]
     os.kill(target.pid, signal.SIGKILL)
     process.wait(120)
     assert process.returncode != 0
     _wait_for(lambda: not _trainers(box), "a trainer was left behind", seconds=15)
+    _wait_for(lambda: not _servers(box), "a server was left behind", seconds=15)
     box.bloomery(*run)
     elsewhere = ["--store", str(box.folder / f"undisturbed-{victim}")]
     box.bloomery("run", "curate", "--params", params, *elsewhere)
