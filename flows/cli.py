@@ -130,8 +130,8 @@ def run(
     flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_users_tracebacks)
-    with reaper.watch_this_process():
-        click.echo(flow_function(params, machine))
+    reaper.watch_this_process()
+    click.echo(flow_function(params, machine))
 
 
 @main.command()

@@ -16,13 +16,17 @@ import psutil
 MARK = "BLOOMERY_RUN_MARK"
 SERVER = "prefect.server.api.server"
 GRACE_SECONDS = 5
+_HELD: list["subprocess.Popen[bytes]"] = []  # keeps the pipe open as long as the process lives
 
 
-def watch_this_process() -> "subprocess.Popen[bytes]":
-    """Mark this process and its children-to-be, and start the watcher; hold on to what it returns:
-    the watcher acts when that pipe is closed."""
+def watch_this_process() -> None:
+    """Mark this process and its children-to-be, and start the watcher.
+
+    The pipe to it is closed by the end of this process and not before: until then Prefect still
+    sends its last log lines to the server, and stops it.
+    """
     os.environ[MARK] = uuid.uuid4().hex
-    return subprocess.Popen(
+    watcher = subprocess.Popen(
         [sys.executable, "-m", "flows.reaper"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -30,6 +34,7 @@ def watch_this_process() -> "subprocess.Popen[bytes]":
         cwd=Path(__file__).parents[1],
         start_new_session=True,  # a Ctrl-C or a kill of the run's group must not reach it
     )
+    _HELD.append(watcher)
 
 
 def main() -> None:
