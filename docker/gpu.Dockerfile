@@ -16,8 +16,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY pyproject.toml constraints.txt ./
-ARG TORCH_INDEX=https://pypi.org/simple
-RUN pip install --constraint constraints.txt --extra-index-url "$TORCH_INDEX" torch
+ARG TORCH_INDEX=
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 # The dependencies alone first: this layer is built again only when one of them changes.
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
     && pip install --constraint constraints.txt --requirement requirements.txt

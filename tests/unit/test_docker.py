@@ -44,8 +44,10 @@ def _bases(text: str) -> list[str]:
     return re.findall(r"^FROM (\S+)", text, re.M)
 
 
-def test_the_cpu_image_takes_the_cpu_torch() -> None:
-    assert "https://download.pytorch.org/whl/cpu" in (DOCKER / "cpu.Dockerfile").read_text()
+def test_an_image_takes_the_pinned_torch_from_the_index_it_is_given() -> None:
+    for name in ("cpu.Dockerfile", "gpu.Dockerfile"):
+        text = (DOCKER / name).read_text()
+        assert text.index("ARG TORCH_INDEX=\n") < text.index('--extra-index-url "$TORCH_INDEX"')
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
 
 
