@@ -16,9 +16,16 @@ DOCUMENT_SCHEMA = pa.schema(
         pa.field("kind", pa.string(), nullable=False),  # "prose" or "code": which rules apply
         pa.field("text", pa.string(), nullable=False),
         pa.field("title", pa.string()),
+        pa.field("author", pa.string()),  # as the page names them, "; " between several
+        pa.field("date", pa.string()),  # ISO 8601 day on which the page says it was published
+        pa.field("site_name", pa.string()),
+        pa.field("canonical_url", pa.string()),  # where the page says it belongs
+        pa.field("links", pa.list_(pa.string())),  # outgoing, absolute, in order
         pa.field("fetched_at", pa.string()),  # ISO 8601, UTC, as the archive states it
         pa.field("licence", pa.string()),
-        pa.field("language", pa.string()),  # ISO 639-1, set by filter
+        pa.field("metadata", pa.string()),  # JSON object: the archive record's own headers
+        pa.field("declared_language", pa.string()),  # BCP 47, as the page or server declares it
+        pa.field("language", pa.string()),  # ISO 639-1, as detected in the text
         pa.field("language_score", pa.float32()),
         pa.field("quality_score", pa.float32()),  # 0…1, set by classify
         pa.field("domain", pa.string()),

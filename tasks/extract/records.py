@@ -10,7 +10,7 @@ import hashlib
 import mmap
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # A whole plain file is mapped, not read; both slice to bytes and can be searched.
 Block = bytes | mmap.mmap
@@ -35,6 +35,7 @@ class Record:
     date: str | None
     content_type: str  # of the record's block, lower case, with parameters
     payload: bytes
+    headers: dict[str, str] = field(default_factory=dict)  # the record's own, names in lower case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ def _warc_record(headers: dict[str, str], payload: bytes) -> Record:
         date=date,
         content_type=headers.get("content-type", "").lower(),
         payload=payload,
+        headers=headers,
     )
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.extract.body import join_chunks
 from tasks.extract.charset import clean_text, decode
 from tasks.extract.config import ExtractConfig
-from tasks.extract.page import Page, extract_page, join_chunks
+from tasks.extract.page import Page, extract_page
 from tasks.extract.records import Record
 from tests.unit.extract.archive_fixtures import PROSE, http
 
