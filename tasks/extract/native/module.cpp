@@ -1,0 +1,145 @@
+// The module ``tasks.extract._native``: HTML to scored blocks of text.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "features.hpp"
+#include "forest.hpp"
+
+namespace py = pybind11;
+using namespace bloomery;
+
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+template <typename T>
+std::vector<T> to_vector(const Array<T>& array) {
+    return std::vector<T>(array.data(), array.data() + array.size());
+}
+
+Array<float> to_array(const Table& table) {
+    Array<float> array({table.num_rows(), table.width()});
+    std::copy(table.values().begin(), table.values().end(), array.mutable_data());
+    return array;
+}
+
+std::vector<float> scored(const Forest& forest, const Table& first, const Table* second) {
+    std::vector<float> row, scores;
+    for (size_t i = 0; i < first.num_rows(); ++i) {
+        row.assign(first.row(i), first.row(i) + first.width());
+        if (second) row.insert(row.end(), second->row(i), second->row(i) + second->width());
+        scores.push_back(static_cast<float>(forest.score(row.data())));
+    }
+    return scores;
+}
+
+struct Model {
+    Forest first, second;
+
+    std::vector<float> score(const Page& page) const {
+        if (page.blocks.empty()) return {};
+        const Features features(page);
+        const Table seen = features.seen();
+        const std::vector<float> guess = scored(first, seen, nullptr);
+        const Table guessed = features.guessed(guess.data());
+        return scored(second, seen, &guessed);
+    }
+};
+
+Forest forest_of(const py::dict& arrays) {
+    const auto ints = [&](const char* key) { return to_vector(arrays[key].cast<Array<int32_t>>()); };
+    const auto doubles = [&](const char* key) { return to_vector(arrays[key].cast<Array<double>>()); };
+    Forest forest;
+    forest.feature = ints("feature");
+    forest.left = ints("left");
+    forest.right = ints("right");
+    forest.roots = ints("roots");
+    forest.threshold = doubles("threshold");
+    forest.leaf = doubles("leaf");
+    return forest;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+    m.doc() = "HTML to scored blocks of text.";
+
+    py::enum_<Kind>(m, "Kind")
+        .value("PARAGRAPH", Kind::PARAGRAPH)
+        .value("HEADING", Kind::HEADING)
+        .value("ITEM", Kind::ITEM)
+        .value("TERM", Kind::TERM)
+        .value("QUOTE", Kind::QUOTE)
+        .value("CODE", Kind::CODE)
+        .value("ROW", Kind::ROW)
+        .value("CAPTION", Kind::CAPTION);
+
+    py::class_<Block>(m, "Block")
+        .def_readonly("kind", &Block::kind)
+        .def_readonly("level", &Block::level)
+        .def_readonly("list_depth", &Block::list_depth)
+        .def_readonly("quote_depth", &Block::quote_depth)
+        .def_readonly("begins_item", &Block::begins_item)
+        .def_readonly("is_hidden", &Block::is_hidden)
+        .def_readonly("is_head_row", &Block::is_head_row)
+        .def_readonly("number", &Block::number)
+        .def_readonly("table", &Block::table)
+        .def_readonly("element", &Block::element)
+        .def_readonly("link_chars", &Block::link_chars)
+        .def_readonly("language", &Block::language)
+        .def_readonly("text", &Block::text);
+
+    py::class_<Page>(m, "Page")
+        .def(py::init([](std::string_view html, bool markdown) { return Builder(html, markdown).build(); }),
+             py::arg("html"), py::arg("markdown") = false)
+        .def_readonly("blocks", &Page::blocks)
+        .def("marks", [](const Page& page, size_t block) {
+            Marks marks = page.blocks.at(block).inline_marks;
+            for (int32_t e = page.blocks[block].element; e >= 0; e = page.elements[e].parent)
+                marks |= page.elements[e].marks;
+            std::vector<std::string> names;
+            const auto& groups = mark_groups();
+            for (size_t i = 0; i < num_marks(); ++i)
+                if (marks >> i & 1)
+                    names.emplace_back(i < groups.size() ? groups[i].name : tag_mark_names()[i - groups.size()]);
+            return names;
+        })
+        .def_property_readonly("title", [](const Page& p) { return p.head.title; })
+        .def_property_readonly("language", [](const Page& p) { return p.head.language; })
+        .def_property_readonly("base", [](const Page& p) { return p.head.base; })
+        .def_property_readonly("metas", [](const Page& p) { return p.head.metas; })
+        .def_property_readonly("links", [](const Page& p) { return p.head.links; })
+        .def_property_readonly("anchors", [](const Page& p) { return p.head.anchors; })
+        .def_property_readonly("times", [](const Page& p) { return p.head.times; })
+        .def_property_readonly("bylines", [](const Page& p) { return p.head.bylines; })
+        .def_property_readonly("json_ld", [](const Page& p) { return p.head.json_ld; })
+        .def_property_readonly("headings", [](const Page& p) { return p.head.headings; });
+
+    py::class_<Model>(m, "Model")
+        .def(py::init([](const py::dict& first, const py::dict& second) {
+                 return Model{forest_of(first), forest_of(second)};
+             }),
+             py::arg("first"), py::arg("second"))
+        .def("score", [](const Model& model, const Page& page) {
+            const std::vector<float> scores = model.score(page);
+            return Array<float>(scores.size(), scores.data());
+        });
+
+    m.def("add_reference", [](std::string name, std::string text) {
+        References::shared().add(std::move(name), std::move(text));
+    });
+    m.def("seen", [](const Page& page) { return to_array(Features(page).seen()); });
+    m.def("guessed", [](const Page& page, const Array<float>& scores) {
+        if (static_cast<size_t>(scores.size()) != page.blocks.size())
+            throw py::value_error("one score a block, please");
+        return to_array(Features(page).guessed(scores.data()));
+    });
+    m.def("feature_names", [] {
+        const Page page = Builder("<p>a</p>", false).build();
+        const Features features(page);
+        const float score = 0;
+        return std::make_pair(features.seen().names(), features.guessed(&score).names());
+    });
+}

@@ -1,0 +1,280 @@
+"""The command that makes the content model: pages and gold texts in, ``content_model.npz`` out.
+
+    python -m tasks.extract.train --data ../shared/data/web
+
+Three kinds of pages teach it. Where somebody wrote down the whole main text (article-extraction
+benchmark, readability's test pages), its blocks are the labels. Where only a few segments are known
+that must or must not appear (trafilatura's set), and where nothing is known, trafilatura's own output
+under three settings is the teacher, and the known segments overrule it. The model is two boosted
+forests: the second sees the first one's guess of each block's surroundings, which the first made
+without having learned from that site.
+
+Needs the packages of the ``dev`` extra; the pipeline needs none of them.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from tasks.extract import _native
+from tasks.extract.archive import read_archive
+from tasks.extract.body import Refused, record_body
+from tasks.extract.charset import decode
+from tasks.extract.content import MODEL_FILE, content_model, load_model
+from tasks.extract.labels import block_labels
+from tasks.extract.records import Record
+
+GOLD_SETS = ("fulltext-article-extraction-benchmark", "fulltext-readability")
+SEGMENT_SET = "segments-trafilatura"
+UNLABELLED_SETS = ("pages-postlight-fixtures",)
+SET_WEIGHTS = {**dict.fromkeys(GOLD_SETS, 1.0), SEGMENT_SET: 0.6}
+UNLABELLED_WEIGHT = 0.3
+NUM_FOLDS = 5
+NUM_TREES = (120, 120)
+MAX_PAGE_BYTES = 50_000_000
+KNOWN_WEIGHT = 3.0  # of a block that holds a known segment, against one that the teacher judged
+UNKNOWN_HOST = "unknown.invalid"
+TEACHER_SETTINGS: tuple[dict[str, bool], ...] = (
+    {},
+    {"favor_precision": True},
+    {"favor_recall": True},
+)
+FOREST_SETTINGS = {
+    "objective": "cross_entropy",
+    "learning_rate": 0.06,
+    "num_leaves": 24,
+    "min_data_in_leaf": 40,
+    "feature_fraction": 0.3,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "max_bin": 63,
+    "seed": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbose": -1,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A page to learn from; ``labels`` and ``weights`` have one entry a block."""
+
+    set_name: str
+    item_id: str
+    site: str
+    page: _native.Page
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+def read_pages(data: Path, set_name: str) -> Iterator[tuple[str, str, str]]:
+    """Item id, URL and HTML of each page of a set."""
+    for record in read_archive(data / "pages" / f"{set_name}.warc.gz"):
+        if not isinstance(record, Record) or record.type != "response":
+            continue
+        try:
+            body = record_body(record, MAX_PAGE_BYTES)
+        except Refused:
+            continue
+        item_id = record.header("X-Item-Id") or record.url
+        yield item_id, record.url, decode(body.data, body.charset, is_html=True)
+
+
+def read_gold(data: Path, set_name: str) -> dict[str, dict[str, Any]]:
+    """The gold records of a set by item id."""
+    with gzip.open(data / "gold" / f"{set_name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return {record["id"]: record for record in map(json.loads, lines)}
+
+
+def read_examples(data: Path) -> list[Example]:
+    """All pages that there is something to learn from."""
+    examples: list[Example] = []
+    for set_name in (*GOLD_SETS, SEGMENT_SET, *UNLABELLED_SETS):
+        started = time.monotonic()
+        gold = {} if set_name in UNLABELLED_SETS else read_gold(data, set_name)
+        for item_id, url, html in read_pages(data, set_name):
+            page = _native.Page(html)
+            if page.blocks and (item_id in gold or set_name in UNLABELLED_SETS):
+                labels, certainty = _labels(page, html, gold.get(item_id))
+                examples.append(
+                    Example(
+                        set_name=set_name,
+                        item_id=item_id,
+                        site=site_of(url, item_id),
+                        page=page,
+                        labels=labels,
+                        weights=_weights(page, certainty, set_name),
+                    )
+                )
+        print(f"{set_name}: labelled in {time.monotonic() - started:.0f} s", flush=True)
+    return examples
+
+
+def site_of(url: str, item_id: str) -> str:
+    """What must not be in two folds: the host without its first labels; the page if none is known."""
+    host = urlsplit(url).hostname or UNKNOWN_HOST
+    if host == UNKNOWN_HOST:
+        return item_id
+    parts = host.split(".")
+    return ".".join(parts[-3:] if len(parts) > 2 and len(parts[-2]) <= 3 else parts[-2:])
+
+
+def fold_of(site: str) -> int:
+    """The fold of a site; the same in every run."""
+    return int(hashlib.md5(site.encode()).hexdigest(), 16) % NUM_FOLDS
+
+
+def _labels(
+    page: _native.Page, html: str, gold: Mapping[str, Any] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and how sure they are, one a block."""
+    texts = [block.text for block in page.blocks]
+    if gold and "text" in gold:
+        return block_labels(texts, gold["text"]), np.ones(len(texts))
+    labels = np.mean([block_labels(texts, taught) for taught in _teacher_texts(html)], axis=0)
+    certainty = np.ones(len(texts))
+    for segment in gold["with"] if gold else ():
+        holders = [i for i, text in enumerate(texts) if segment in text]
+        if holders:
+            best = max(holders, key=lambda i: (labels[i], len(texts[i])))
+            labels[best], certainty[best] = 1.0, KNOWN_WEIGHT
+    for segment in gold["without"] if gold else ():
+        for i, text in enumerate(texts):
+            is_known = certainty[i] == KNOWN_WEIGHT and labels[i] == 1.0
+            if segment in text and not is_known and len(text) <= 6 * len(segment) + 60:
+                labels[i], certainty[i] = 0.0, KNOWN_WEIGHT
+    return labels, certainty
+
+
+def _teacher_texts(html: str) -> list[str]:
+    import trafilatura
+
+    return [
+        trafilatura.extract(html, include_comments=False, **setting) or ""
+        for setting in TEACHER_SETTINGS
+    ]
+
+
+def _weights(page: _native.Page, certainty: np.ndarray, set_name: str) -> np.ndarray:
+    """Blocks count by length, pages by the root of their number of blocks."""
+    chars = np.array([min(len(block.text), 1500) for block in page.blocks], float)
+    if set_name not in GOLD_SETS:
+        chars = 30 + np.minimum(chars, 600)
+    weights = (30 + chars) * certainty
+    by_set = SET_WEIGHTS.get(set_name, UNLABELLED_WEIGHT)
+    return weights / weights.mean() * by_set * np.sqrt(len(weights) / 100)
+
+
+def _fit(rows: Sequence[np.ndarray], examples: Sequence[Example], num_trees: int) -> Any:
+    import lightgbm
+
+    data = lightgbm.Dataset(
+        np.concatenate(rows),
+        np.concatenate([example.labels for example in examples]),
+        weight=np.concatenate([example.weights for example in examples]),
+    )
+    return lightgbm.train(FOREST_SETTINGS, data, num_boost_round=num_trees)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The forests on all pages, and each page's scores by forests that never saw its site."""
+
+    first: Any
+    second: Any
+    held_out_scores: list[np.ndarray]
+
+
+def train(examples: Sequence[Example], *, held_out: bool) -> Trained:
+    """Fit both forests; ``held_out`` also scores every page by cross-validation (5 x the time)."""
+    seen = [_native.seen(example.page) for example in examples]
+    folds = np.array([fold_of(example.site) for example in examples])
+    guesses = _cross_validated(seen, examples, folds, NUM_TREES[0])
+    rows = [
+        np.concatenate([seen[i], _native.guessed(example.page, guesses[i])], axis=1)
+        for i, example in enumerate(examples)
+    ]
+    return Trained(
+        first=_fit(seen, examples, NUM_TREES[0]),
+        second=_fit(rows, examples, NUM_TREES[1]),
+        held_out_scores=_cross_validated(rows, examples, folds, NUM_TREES[1]) if held_out else [],
+    )
+
+
+def _cross_validated(
+    rows: Sequence[np.ndarray], examples: Sequence[Example], folds: np.ndarray, num_trees: int
+) -> list[np.ndarray]:
+    scores: list[np.ndarray] = [np.empty(0)] * len(examples)
+    for fold in range(NUM_FOLDS):
+        others = np.flatnonzero(folds != fold)
+        forest = _fit([rows[i] for i in others], [examples[i] for i in others], num_trees)
+        for i in np.flatnonzero(folds == fold):
+            scores[i] = forest.predict(rows[i]).astype(np.float32)
+        print(f"fold {fold + 1} of {NUM_FOLDS}", flush=True)
+    return scores
+
+
+def forest_arrays(forest: Any) -> dict[str, np.ndarray]:
+    """A LightGBM model as the arrays that ``_native.Model`` reads."""
+    nodes: list[tuple[int, float, int, int]] = []
+    leaves: list[float] = []
+
+    def add(node: Mapping[str, Any]) -> int:
+        if "leaf_value" in node:
+            leaves.append(node["leaf_value"])
+            return -len(leaves)
+        at = len(nodes)
+        nodes.append((node["split_feature"], node["threshold"], 0, 0))
+        left, right = add(node["left_child"]), add(node["right_child"])
+        nodes[at] = (node["split_feature"], node["threshold"], left, right)
+        return at
+
+    roots = [add(tree["tree_structure"]) for tree in forest.dump_model()["tree_info"]]
+    feature, threshold, left, right = zip(*nodes, strict=True)
+    return {
+        "feature": np.array(feature, np.int32),
+        "threshold": np.array(threshold, np.float64),
+        "left": np.array(left, np.int32),
+        "right": np.array(right, np.int32),
+        "leaf": np.array(leaves, np.float64),
+        "roots": np.array(roots, np.int32),
+    }
+
+
+def model_bytes(trained: Trained) -> bytes:
+    """The model file: ``content.load_model`` reads it."""
+    arrays = {}
+    for name, forest in (("first", trained.first), ("second", trained.second)):
+        arrays |= {f"{name}.{key}": array for key, array in forest_arrays(forest).items()}
+    out = BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
+def main() -> None:
+    """Read the pages, train, save, and say how good it is."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with pages/ and gold/")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / MODEL_FILE)
+    args = parser.parse_args()
+    trained = train(read_examples(args.data), held_out=False)
+    data = model_bytes(trained)
+    load_model(data)
+    args.output.write_bytes(data)
+    content_model.cache_clear()
+    print(f"{args.output}: {len(data):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
