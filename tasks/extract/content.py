@@ -57,11 +57,8 @@ def read_content(html: str, *, markdown: bool = False, comments: bool = False) -
 def keep_blocks(blocks: Sequence[Block], scores: np.ndarray) -> np.ndarray:
     """Which blocks are main text; shape (blocks,), bool."""
     kept = scores >= KEEP_SCORE
-    if sum(len(block.text) for block, keep in zip(blocks, kept, strict=True) if keep):
-        num_chars = sum(len(b.text) for b, keep in zip(blocks, kept, strict=True) if keep)
-        if num_chars >= MIN_KEPT_CHARS:
-            return kept
-    return scores >= min(DOUBTFUL_SCORE, KEEP_SCORE)
+    num_chars = sum(len(block.text) for block, keep in zip(blocks, kept, strict=True) if keep)
+    return kept if num_chars >= MIN_KEPT_CHARS else scores >= DOUBTFUL_SCORE
 
 
 def _comments(page: _native.Page) -> np.ndarray:

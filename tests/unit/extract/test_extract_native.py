@@ -1,0 +1,187 @@
+"""The compiled reader: the text of a page in blocks, whatever the markup, in linear time."""
+
+import html as html_module
+import re
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser
+
+from tasks.extract import _native
+from tasks.extract.content import as_markdown, as_text
+
+SECONDS_A_PAGE = 2.0
+NOT_TEXT = "script style noscript template svg iframe select textarea title head math".split()
+
+
+def texts(html: str) -> list[str]:
+    return [block.text for block in _native.Page(html).blocks]
+
+
+def text_of(html: str, markdown: bool = False) -> str:
+    blocks = _native.Page(html, markdown).blocks
+    return as_markdown(blocks) if markdown else as_text(blocks)
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<p>one<p>two<div>three</div>four", ["one", "two", "three", "four"]),
+        ("<ul><li>a<li>b<ul><li>c</ul><li>d</ul>", ["a", "b", "c", "d"]),
+        ("<dl><dt>t<dd>d<dt>u</dl>", ["t", "d", "u"]),
+        ("one<br><br>two<br>three", ["one", "two\nthree"]),
+        ("<b>bold<p>in</b>side</p>", ["bold", "inside"]),
+        ("a<!-- <p>no</p> -->b<!DOCTYPE x>c<?php no ?>d", ["abcd"]),
+        ("<script>if (a < b) '<p>no</p>'</script>yes<style>p{}</style>", ["yes"]),
+        ("<h1>head</h2>tail", ["head", "tail"]),
+        ("  many \n\t blanks&nbsp; here ", ["many blanks here"]),
+        ("soft&shy;hyphen zero​width", ["softhyphen zerowidth"]),
+        ("2 < 3 &amp;&amp; 4 > 1", ["2 < 3 && 4 > 1"]),
+        ("<p>cut <a href='x", ["cut"]),
+        ("<p title='a > b'>quoted", ["quoted"]),
+        ("<table><tr><td>a<td>b</table>after", ["a", "b", "after"]),
+        ("<select><option>no</select>yes", ["yes"]),
+        ("<svg><text>no</text></svg><p>yes", ["yes"]),
+    ],
+)
+def test_blocks_are_what_a_browser_shows(html, expected):
+    assert texts(html) == expected
+
+
+def test_a_data_table_gives_a_row_a_block_and_empty_cells_keep_their_place():
+    table = (
+        "<table><tr><th>city<th>people<th>since<tr><td>Bonn<td><td>11"
+        "<tr><td><td>3,500<td>40</table>"
+    )
+    assert texts(table) == ["city | people | since", "Bonn |  | 11", " | 3,500 | 40"]
+
+
+def test_a_table_that_lays_out_a_page_is_no_data():
+    long = "A sentence that goes on for some time, as sentences in articles do. " * 5
+    page = f"<table><tr><td><ul><li>menu</ul><td><p>{long}<p>{long}</table>"
+    assert texts(page) == ["menu", long.strip(), long.strip()]
+
+
+def test_code_keeps_its_indentation():
+    page = "<pre><code class='language-python'>def f():\n    return 1 &lt; 2\n</code></pre>"
+    assert text_of(page) == "def f():\n    return 1 < 2"
+    assert text_of(page, markdown=True) == "```python\ndef f():\n    return 1 < 2\n```"
+
+
+def test_numbers_beside_code_are_left_out():
+    page = (
+        "<table><tr><td class='gutter'><pre>1\n2</pre></td>"
+        "<td class='code'><pre>a\n  b</pre></td></tr></table>"
+    )
+    assert texts(page) == ["a\n  b"]
+
+
+@pytest.mark.parametrize(
+    ("html", "tex"),
+    [
+        ("<math alttext='x^2'><mi>x</mi></math>", "$x^2$"),
+        ("<math><msup><mi>e</mi><mrow><mi>i</mi><mi>π</mi></mrow></msup></math>", "$e^{i π}$"),
+        ("<math><mfrac><mn>1</mn><msqrt><mi>n</mi></msqrt></mfrac></math>", r"$\frac{1}{\sqrt{n}}$"),
+        (
+            "<span class='katex'><span class='katex-mathml'><math><semantics><mrow><mi>E</mi></mrow>"
+            "<annotation encoding='application/x-tex'>E=mc^2</annotation></semantics></math></span>"
+            "<span class='katex-html' aria-hidden='true'>E=mc2</span></span>",
+            "$E=mc^2$",
+        ),
+        (
+            "<span class='MathJax_Preview'>dup</span><script type='math/tex; mode=display'>a&b"
+            "</script>",
+            "$$a&b$$",
+        ),
+        ("<img class='tex' alt='{\\displaystyle \\sum_i x_i}'>", r"$\sum_i x_i$"),
+        ("<img src='/latex.php?latex=x' alt='\\alpha' class='latex'>", r"$\alpha$"),
+    ],
+)
+def test_mathematics_comes_out_as_tex_once(html, tex):
+    assert texts(f"<p>so {html} holds") == [f"so {tex} holds"]
+
+
+def test_lists_and_headings_are_marked():
+    page = "<h2>Plan</h2><ol start=3><li>three<li>four<ul><li>deep</ul></ol><blockquote>said</blockquote>"
+    assert text_of(page) == "Plan\n\n- three\n- four\n  - deep\n\nsaid"
+    assert text_of(page, markdown=True) == "## Plan\n\n3. three\n4. four\n  - deep\n\n> said"
+
+
+def test_markdown_marks_code_and_emphasis_inside_blocks():
+    page = "<p>Call <code>f(x)</code>, <b>now</b> or<i> never</i>."
+    assert text_of(page, markdown=True) == "Call `f(x)`, **now** or *never*."
+    assert text_of(page) == "Call f(x), now or never."
+
+
+def test_what_a_page_says_of_itself():
+    page = _native.Page(
+        "<html lang=de><head><title>A &amp; B</title><meta property='og:title' content='x&quot;y'>"
+        "<link rel=CANONICAL href='/c'><base href='/b/'>"
+        "<script type='application/ld+json'>{\"a\": 1}</script></head><body><h1>Head <i>line</i></h1>"
+        "<span class='byline'>By Ann</span><time datetime='2020-01-02'>Jan 2</time>"
+        "<a href='/x?a=1&amp;b=2' rel='Author'>x</a>"
+    )
+    assert (page.title, page.language, page.base) == ("A & B", "de", "/b/")
+    assert page.metas == [("og:title", 'x"y')]
+    assert page.links == [("canonical", "/c")]
+    assert page.json_ld == ['{"a": 1}']
+    assert page.headings == ["Head line"]
+    assert page.times == [("2020-01-02", "Jan 2")]
+    assert page.anchors == [("/x?a=1&b=2", "author")]
+    assert ("byline", "By Ann") in page.bylines
+
+
+@given(st.text(alphabet="&#;x0123456789abcAamplgtcopynotineur= <", max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_character_references_are_those_of_the_standard_library(text):
+    shown = " ".join(texts("<p>." + text.replace("<", "") + ".")[0].split())
+    oracle = html_module.unescape("." + text.replace("<", "") + ".")
+    if "\ufffd" in shown or any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown):
+        return  # the library drops what no text may hold, browsers show a sign in its place
+    oracle = re.sub("[\xad\u200b\ufeff]", "", oracle)
+    assert shown == " ".join(oracle.replace("\xa0", " ").split())
+
+
+MARKUP = st.sampled_from(
+    "<p> </p> <div> </div> <ul> <li> </ul> <table> <tr> <td> </td> </table> <b> </b> <a href=x> </a> "
+    "<br> <h1> </h1> <h3> </h2> <section> </section> <span> </span> <dl> <dt> <dd> </dl> <em> </em> "
+    "<blockquote> </blockquote> <!--x--> <script>no</script> <select><option>no</select>".split()
+)
+
+
+@given(st.lists(st.one_of(MARKUP, st.sampled_from(["ab", "cd ", " ef", "x<y"])), max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_no_letter_is_lost_or_added_against_lexbor(parts):
+    html = "<body>" + "".join(parts)
+    tree = LexborHTMLParser(html)
+    tree.strip_tags(NOT_TEXT, recursive=True)
+    expected = Counter(re.findall(r"\w", tree.body.text() if tree.body else ""))
+    assert Counter(re.findall(r"\w", " ".join(texts(html)))) == expected
+
+
+HOSTILE = {
+    "nested": "<div>" * 100_000 + "deep" + "</div>" * 100_000,
+    "nested inline": "<b><i>" * 100_000 + "deep",
+    "attributes": "<p " + " ".join(f"a{i}=x" for i in range(200_000)) + ">deep",
+    "wide table": "<table>" + ("<tr>" + "<td>x" * 20) * 20_000 + "</table>deep",
+    "nested tables": "<table><tr><td>" * 20_000 + "deep",
+    "one text": "<p>" + "word " * 2_000_000 + "deep",
+    "paragraphs": "<p>x" * 200_000 + "<p>deep",
+    "open comment": "<!--" * 100_000 + "--><p>deep",
+    "references": "&amp" * 500_000 + "deep",
+    "misnested": "<a><p></a>" * 100_000 + "deep",
+    "items": "<ul><li>" * 50_000 + "deep",
+    "end tags": "<p>deep" + "</p></div></b>" * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pages_take_linear_time(name):
+    started = time.process_time()
+    page = _native.Page(HOSTILE[name])
+    assert any(block.text.endswith("deep") for block in page.blocks)
+    _native.seen(page)
+    assert time.process_time() - started < SECONDS_A_PAGE * 2  # features and a busy machine included
