@@ -43,6 +43,8 @@ VISITOR_PARAMETERS = (
     "cftoken",
 )
 
+LATEST = "latest"  # a refresh of whatever was made last; a run resolves it when it starts
+
 SourceType = Literal["web", "warc", "files", "python-docs"]
 Kind = Literal["prose", "code"]
 
@@ -293,4 +295,6 @@ class SourceConfig(BaseModel):
             raise ValueError(f"source {self.name!r} has no paths; a {self.type} source needs some")
         if self.type in ("web", "python-docs") and self.paths:
             raise ValueError(f"source {self.name!r} has paths, which only warc and files read")
+        if self.type != "web" and self.refresh_of:
+            raise ValueError(f"source {self.name!r} has refresh_of, which only web reads")
         return self

@@ -62,26 +62,30 @@ class PageLinks:
             return "noai"
         return "tdm_reservation" if opt_out and self.tdm_reserved else None
 
-    @property
-    def may_follow(self) -> bool:
-        """Whether its links may be followed."""
-        return not self.directives & {"nofollow", "none"}
 
-
-def page_links(url: str, html: str, headers: Sequence[tuple[str, str]], agent: str) -> PageLinks:
+def page_links(
+    url: str,
+    html: str,
+    headers: Sequence[tuple[str, str]],
+    agent: str,
+    *,
+    obey_nofollow: bool = True,
+) -> PageLinks:
     """Read what ``html``, found at ``url``, links to and says of itself.
 
     Args:
         headers: names and values of the answer's headers; one name may come several times.
         agent: our product token, in lower case: a page may speak to us alone.
+        obey_nofollow: leave out links that it asks not to follow.
     """
     tags = [(m[1].lower(), _attributes(m[2])) for m in TAG.finditer(_visible(html))]
     directives = frozenset(_directives(tags, agent)) | header_directives(headers, agent)
+    may_follow = not obey_nofollow or not directives & {"nofollow", "none"}
     reserved = [value for name, value in headers if name.lower() == TDM_NAME]
     reserved += [a.get("content", "") for name, a in tags if _is_meta(name, a, TDM_NAME)]
     canonical = _linked_canonical(headers) or _tagged_canonical(tags)
     return PageLinks(
-        tuple(_links(url, tags)),
+        tuple(_links(url, tags, obey_nofollow)) if may_follow else (),
         directives,
         any(map(is_reserved, reserved)),
         normalise(canonical, url) if canonical else None,
@@ -119,11 +123,14 @@ def decode(body: bytes, charset: str | None) -> str:
         return body.decode("utf-8", errors="replace")
 
 
-def _links(url: str, tags: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
+def _links(
+    url: str, tags: Iterable[tuple[str, dict[str, str]]], obey_nofollow: bool
+) -> Iterator[str]:
     base, seen = url, {url}
     for name, attributes in tags:
         href = attributes.get("href")
-        if href is None or "nofollow" in attributes.get("rel", "").lower().split():
+        rel = attributes.get("rel", "").lower().split()
+        if href is None or (obey_nofollow and "nofollow" in rel):
             continue
         if name == "base":
             base = normalise(href, url) or base

@@ -105,7 +105,11 @@ def _record(
 ) -> bytes:
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=True, warc_version="1.1")  # zlib writes no time into the member
-    headers = {"WARC-Record-ID": record_id(url or "", snapshot), "WARC-Date": date, **(fields or {})}
+    headers = {
+        "WARC-Record-ID": record_id(url or "", snapshot),
+        "WARC-Date": date,
+        **(fields or {}),
+    }
     if content_type:
         headers["Content-Type"] = content_type
     writer.write_record(

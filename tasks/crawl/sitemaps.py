@@ -15,6 +15,7 @@ MAX_FILES_PER_ORIGIN = 50
 MAX_NESTING = 2  # the protocol allows an index of sitemaps; some sites have an index of those
 MAX_LOCATION_CHARS = 2_048
 MAX_DEPTH = 32
+MAX_ELEMENTS_PER_URL = 40  # an entry may list images and languages; a flood of tags is cut off
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class _Reader:
     def __init__(self, max_urls: int) -> None:
         self._max_urls = max_urls
         self._found = Sitemap()
+        self._elements_left = 1000 + MAX_ELEMENTS_PER_URL * max_urls
         self._path: list[str] = []
         self._entry: dict[str, str] = {}
 
@@ -80,7 +82,8 @@ class _Reader:
         raise _RefusedError("doctype")  # where entities are declared; no sitemap needs one
 
     def _start(self, name: str, _attributes: object) -> None:
-        if len(self._path) >= MAX_DEPTH:
+        self._elements_left -= 1
+        if len(self._path) >= MAX_DEPTH or self._elements_left < 0:
             raise _RefusedError("nesting")
         self._path.append(name.rpartition(" ")[2].lower())
         if len(self._path) == 2:

@@ -58,7 +58,7 @@ class Budgets:
 
     def refusal(self, url: str, host: str) -> str | None:
         """Count a URL in and return None, or name the budget that it would break."""
-        pattern = xxhash.xxh3_64_intdigest(pattern_of(url))
+        pattern = xxhash.xxh3_64_intdigest(pattern_of(url).encode())
         if self._hosts[host] >= self.per_host:
             return "host_budget"
         if self._patterns[pattern] >= self.per_pattern:

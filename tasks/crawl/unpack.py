@@ -59,9 +59,9 @@ def gunzip(data: bytes, most: int, partial: bool = False) -> bytes:
 
 def _deflate(data: bytes, most: int, partial: bool) -> bytes:
     """Servers disagree whether deflate has a zlib header; its checksum tells."""
-    has_header = len(data) > 1 and data[0] & 0x0F == zlib.DEFLATED and not (
-        (data[0] << 8) + data[1]
-    ) % 31
+    has_header = (
+        len(data) > 1 and data[0] & 0x0F == zlib.DEFLATED and not ((data[0] << 8) + data[1]) % 31
+    )
     bits = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
     return _inflate(zlib.decompressobj(bits), data, most, partial)
 

@@ -124,6 +124,10 @@ class Scope:
             tuple(map(re.compile, exclude)),
         )
 
+    def may_enter(self, url: str) -> bool:
+        """Whether the crawl may visit other pages of the host of a normalised URL it visits."""
+        return bool(self.include) or _without_www(host_of(url)) in self.hosts
+
     def refusal(self, url: str, depth: int) -> str | None:
         """Name the rule that keeps a normalised URL out, or None to let it in.
 
