@@ -88,20 +88,27 @@ def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> Artifact
 
 def _web_source(inputs: Sequence[str]) -> dict[str, Any] | None:
     """A crawl of the URLs that text files list, one a line; None if that is not what they hold."""
-    if not inputs or not all(name.lower().endswith((".txt", ".urls")) for name in inputs):
+    if not inputs or not all(map(_lists_urls, inputs)):
         return None
-    lines = [line.strip() for name in inputs for line in Path(name).read_text("utf-8").splitlines()]
-    urls = [line for line in lines if line and not line.startswith("#")]
-    if not urls or not all(url.lower().startswith(("http://", "https://")) for url in urls):
-        return None
+    lines = [line for name in inputs for line in Path(name).read_text("utf-8").split("\n")]
+    urls = [url for line in lines if (url := line.strip()) and not url.startswith("#")]
     return {
         "name": "web",
         "type": "web",
         "seeds": urls,
         "snapshot": datetime.now(UTC).date().isoformat(),
-        "max_depth": 0,  # these pages; their links with --set max_depth=1
+        "max_depth": 0,  # these pages; --set max_depth=1 takes what they link to on their sites
         "max_pages": max(len(urls), SourceConfig.model_fields["max_pages"].default),
     }
+
+
+def _lists_urls(name: str) -> bool:
+    """Whether the first line of a text file, blank ones and comments aside, is a URL."""
+    if not name.lower().endswith((".txt", ".urls")):
+        return False
+    with Path(name).open(encoding="utf-8", errors="replace") as file:
+        first = next((line for line in file if line.strip() and line[0] != "#"), "")
+    return first.strip().lower().startswith(("http://", "https://"))
 
 
 def _source_type(inputs: Sequence[str]) -> str:

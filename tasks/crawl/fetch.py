@@ -50,9 +50,9 @@ from tasks.crawl.urls import host_of, normalise, origin_of
 ACCEPTED_TYPES = ("text/html", "application/xhtml+xml", "text/plain")
 ACCEPT_HEADER = "text/html,application/xhtml+xml;q=0.9,text/plain;q=0.8"
 MAX_ATTEMPTS = 3
-RETRY_SECONDS = 1.0  # doubled at each attempt
+RETRY_SECONDS = 1.0  # doubled each time that a host fails again
 MAX_RETRY_WAIT_SECONDS = 60.0
-MAX_HOST_FAILURES = 10  # URLs in a row; then a host is left alone for the rest of the crawl
+MAX_HOST_FAILURES = 10  # in a row; then a host is left alone for the rest of the crawl
 CHUNK_BYTES = 64 * 1024
 MAX_LARGE_FILES = 4  # sitemaps under way at the same time
 MAX_BODIES_BYTES = 256 * 1024 * 1024  # what the answers under way may take of memory
@@ -241,20 +241,16 @@ class Fetcher:
         host = self._hosts.setdefault(
             host_of(url), _Host(asyncio.Semaphore(self._config.max_connections_per_host))
         )
-        for attempt in range(MAX_ATTEMPTS):
+        answer = Answer(url, "host_unavailable")
+        for _ in range(MAX_ATTEMPTS):
             async with host.turn(delay_seconds):
                 if host.is_given_up:
-                    return Answer(url, "host_unavailable")
+                    break
                 async with self._connections:
                     answer = await self._once(url, limit_bytes, cut, conditions or {})
-            wait = answer.retry_after or RETRY_SECONDS * 2**attempt
-            if answer.status == TOO_MANY_REQUESTS and wait > MAX_RETRY_WAIT_SECONDS:
-                host.is_given_up = True
-            if answer.reason not in RETRY_REASONS or wait > MAX_RETRY_WAIT_SECONDS:
+            host.count(answer)
+            if answer.reason not in RETRY_REASONS or _asks_for_too_long(answer):
                 break
-            if attempt + 1 < MAX_ATTEMPTS:
-                host.rest(wait)
-        host.count(answer.reason in HOST_FAILURES)
         return answer
 
     async def _once(
@@ -305,15 +301,27 @@ class _Host:
             self.next_turn = clock() + delay_seconds
             yield
 
-    def rest(self, seconds: float) -> None:
-        """Leave the host alone for a while: all requests to it, not only the one that failed."""
-        resume = asyncio.get_running_loop().time() + seconds
-        self.next_turn = max(self.next_turn, resume)
+    def count(self, answer: Answer) -> None:
+        """Take note of an answer: after a busy one or none, all of the host has a rest.
 
-    def count(self, has_failed: bool) -> None:
-        """Take note of what came of a URL; a host that only ever fails is given up."""
-        self.num_failures = self.num_failures + 1 if has_failed else 0
-        self.is_given_up = self.is_given_up or self.num_failures >= MAX_HOST_FAILURES
+        The rest doubles with each such answer in a row, unless the host says how long it needs;
+        a host that has nothing else to say, or that sends us away for long, is left alone.
+        """
+        if answer.reason not in HOST_FAILURES:
+            self.num_failures = 0
+            return
+        self.num_failures += 1
+        is_sent_away = answer.status == TOO_MANY_REQUESTS and _asks_for_too_long(answer)
+        if is_sent_away or self.num_failures >= MAX_HOST_FAILURES:
+            self.is_given_up = True
+        elif answer.reason in RETRY_REASONS and not _asks_for_too_long(answer):
+            seconds = answer.retry_after or RETRY_SECONDS * 2 ** (self.num_failures - 1)
+            resume = asyncio.get_running_loop().time() + min(seconds, MAX_RETRY_WAIT_SECONDS)
+            self.next_turn = max(self.next_turn, resume)
+
+
+def _asks_for_too_long(answer: Answer) -> bool:
+    return (answer.retry_after or 0) > MAX_RETRY_WAIT_SECONDS
 
 
 async def _once_for(
