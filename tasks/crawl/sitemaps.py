@@ -43,7 +43,7 @@ def read_sitemap(body: bytes, max_urls: int) -> Sitemap:
     if len(body) > MAX_FILE_BYTES:
         return Sitemap(refusal="too_large")
     if not body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        lines = body.decode("utf-8", "replace").splitlines()
+        lines = body.decode("utf-8-sig", "replace").splitlines()
         urls = [line.strip() for line in lines if line.strip().startswith(("http://", "https://"))]
         return Sitemap([(url, "") for url in urls[:max_urls]])
     return _Reader(max_urls).read(body)

@@ -13,6 +13,7 @@ import zstandard
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 MAX_LAYERS = 2  # more than one is rare, more than two is somebody playing
+MIN_LAYER_BYTES = 64 * 1024
 MAX_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 9659
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -38,10 +39,14 @@ def unpack(data: bytes, encodings: str, limit_bytes: int, *, partial: bool = Fal
     layers = [layer for layer in layers if layer != "identity"]
     if len(layers) > MAX_LAYERS:
         raise BadEncodingError(encodings)
-    for layer in reversed(layers):
+    for number, layer in enumerate(reversed(layers), start=1):
         if layer not in UNPACKERS:
             raise BadEncodingError(layer)
-        data = UNPACKERS[layer](data, limit_bytes + 1, partial) if data else data
+        # what is packed once more may be a little longer than what it holds
+        most = limit_bytes + 1 if number == len(layers) else 2 * limit_bytes + MIN_LAYER_BYTES
+        data = UNPACKERS[layer](data, most, partial) if data else data
+        if len(data) >= most:
+            break
     return data[: limit_bytes + 1]
 
 

@@ -34,7 +34,7 @@ from tasks.crawl.traps import Budgets
 from tasks.crawl.urls import Cleaner, Scope, normalise, origin_of
 
 MAX_ROUND_URLS = 1000
-MAX_ROUND_URLS_PER_HOST = 50  # so that a slow site is committed now and then
+MAX_ROUND_URLS_PER_HOST = 200  # so that a slow site is committed now and then
 PROGRESS_SECONDS = 5.0
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 JOURNAL = ".journal"
