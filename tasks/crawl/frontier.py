@@ -5,8 +5,9 @@ the same frontier, which is how an interrupted crawl finds its place. Breadth fi
 one depth before any of the next; within a depth the hosts take turns, so that one that is slow or
 large does not keep the others waiting.
 
-Memory: a known URL is a 64-bit hash (about 70 bytes with its place in the set; two of ten million
-URLs are taken for one with a probability of 3 in a million), a waiting one its own bytes beside.
+Memory: a known URL is a 64-bit hash, a waiting one its own bytes beside: together 203 bytes, measured
+on a million URLs of 65 characters. (Among ten million URLs two share a hash with a probability of
+3 in a million; one of them is then not visited.)
 """
 
 from collections import deque

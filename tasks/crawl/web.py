@@ -14,7 +14,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -36,6 +36,7 @@ from tasks.crawl.urls import Cleaner, Scope, normalise, origin_of
 MAX_ROUND_URLS = 1000
 MAX_ROUND_URLS_PER_HOST = 200  # so that a slow site is committed now and then
 PROGRESS_SECONDS = 5.0
+STOP_SECONDS = 0.5  # how soon a crawl sees that it is told to stop
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 JOURNAL = ".journal"
 SITEMAP = "sitemap of "  # before an origin: the key of what its sitemaps hold
@@ -174,12 +175,27 @@ class _Crawl:
         origins = self._new_origins(targets)
         path = self._context.path / f"{JOURNAL}-{self._round_key(self._num_rounds)}"
         with Journal(path) as journal:
-            await asyncio.gather(
-                *(self._visit(fetcher, target, journal) for target in targets),
-                *(self._harvest(fetcher, origin, journal) for origin in origins),
-            )
+            visits = [self._visit(fetcher, target, journal) for target in targets]
+            harvests = [self._harvest(fetcher, origin, journal) for origin in origins]
+            await self._all_unless_told(visits + harvests)
             self._commit(journal, targets, origins)
         path.unlink()
+
+    async def _all_unless_told(self, work: Sequence[Coroutine[None, None, None]]) -> None:
+        """Do all the work of a round; when told to stop, drop what is under way."""
+        tasks = pending = {asyncio.create_task(each) for each in work}
+        try:
+            while pending:
+                self._stop_if_told()
+                done, pending = await asyncio.wait(
+                    pending, timeout=STOP_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for task in done:
+                    task.result()
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _new_origins(self, targets: Iterable[Target]) -> list[str]:
         if not self._config.follow_sitemaps or self._config.max_depth < 1:

@@ -531,6 +531,21 @@ def test_a_crawl_that_is_told_to_stop_stops_and_says_how_to_go_on(machine):
     assert manifest.funnel.num_kept == 31
 
 
+def test_a_crawl_that_waits_for_a_slow_site_stops_soon(machine):
+    site = numbered_site(3)
+    site.pages |= {f"/{n}": lambda _: time.sleep(3) or html("late") for n in range(3)}
+    told = []
+    with serving(site), pytest.raises(RuntimeError, match="run it again"):
+        materialise(
+            STAGE,
+            source(),
+            {},
+            reaching(site, machine),
+            should_stop=lambda: site.asked["/0"] > 0 and not told.append(time.monotonic()),
+        )
+    assert time.monotonic() - told[0] < 1.5
+
+
 def test_a_mistake_in_connect_to_is_named(machine):
     with pytest.raises(ValueError, match="write address:port"):
         materialise(STAGE, source(), {}, machine.model_copy(update={"connect_to": {HOST: "x"}}))
