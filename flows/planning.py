@@ -21,6 +21,10 @@ NEEDS = {
 }
 
 
+# In what a crawl may differ from the one that it refreshes.
+REFRESH_FIELDS = ("snapshot", "refresh_of", "min_recrawl_days", "max_recrawl_days")
+
+
 class Plan(NamedTuple):
     """A road walked with a pencil: the stages a flow runs, those before them, and where it ends."""
 
@@ -82,12 +86,12 @@ def _crawls_of(source: SourceConfig, store: Store) -> list[SourceConfig]:
         named = chain[0].identity.config["refresh_of"]
     if named:  # the crawl at its root was deleted, and with it the pages that never changed
         chain = []
-    names = ["", *(str(manifest.ref) for manifest in chain)]
-    snapshots = [*map(_snapshot, chain), source.snapshot]
-    return [
-        source.model_copy(update={"snapshot": snapshot, "refresh_of": name})
-        for snapshot, name in zip(snapshots, names, strict=True)
+    before = [
+        source.model_copy(update={name: manifest.identity.config[name] for name in REFRESH_FIELDS})
+        for manifest in chain
     ]
+    latest = str(chain[-1].ref) if chain else ""
+    return [*before, source.model_copy(update={"refresh_of": latest})]
 
 
 def _snapshot(manifest: Manifest) -> str:
@@ -96,7 +100,7 @@ def _snapshot(manifest: Manifest) -> str:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What two crawls must share for one to refresh the other."""
-    return {k: v for k, v in config.items() if k not in ("snapshot", "refresh_of")}
+    return {k: v for k, v in config.items() if k not in REFRESH_FIELDS}
 
 
 def ready_plan(flow: str, params: Params, machine: Machine) -> Plan:

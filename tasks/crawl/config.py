@@ -164,7 +164,7 @@ class SourceConfig(BaseModel):
         5_000_000,
         ge=1,
         title="Known URLs",
-        description="web: remembered at most, at about 0.2 kB of memory each; "
+        description="web: remembered at most, at 0.2 to 0.3 kB of memory each; "
         "links beyond them are counted, not followed",
     )
     respect_robots_txt: bool = Field(
@@ -187,7 +187,8 @@ class SourceConfig(BaseModel):
         True,
         title="Obey opt-outs from machine learning",
         description="web: noai in X-Robots-Tag and meta elements; TDM reservation (TDMRep) in "
-        "/.well-known/tdmrep.json, headers and meta elements",
+        "/.well-known/tdmrep.json, headers and meta elements; ai-train=no and train-ai=n in "
+        "robots.txt's Content-Signal and Content-Usage",
     )
     allow_private_addresses: bool = Field(
         False,

@@ -35,6 +35,8 @@ from tasks.crawl.answer import (
 )
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.record import KEPT_HEADERS
+from tasks.crawl.reservations import MAX_FILE_BYTES as MAX_TDM_BYTES
+from tasks.crawl.reservations import TDM_PATH, Reservations
 from tasks.crawl.robots import MAX_REDIRECTS, MAX_ROBOTS_BYTES, Robots, product_token
 from tasks.crawl.sitemaps import (
     MAX_FILE_BYTES,
@@ -42,8 +44,6 @@ from tasks.crawl.sitemaps import (
     MAX_NESTING,
     read_sitemap,
 )
-from tasks.crawl.tdm import MAX_FILE_BYTES as MAX_TDM_BYTES
-from tasks.crawl.tdm import WELL_KNOWN_PATH, TdmRules
 from tasks.crawl.unpack import ACCEPT_ENCODING, BadEncodingError, unpack
 from tasks.crawl.urls import host_of, normalise, origin_of
 
@@ -92,7 +92,7 @@ class Fetcher:
         self._connections = asyncio.Semaphore(min(config.max_connections, in_memory))
         self._large_files = asyncio.Semaphore(MAX_LARGE_FILES)
         self._robots: dict[str, asyncio.Task[Robots]] = {}
-        self._tdm: dict[str, asyncio.Task[TdmRules]] = {}
+        self._tdm: dict[str, asyncio.Task[Reservations]] = {}
         self._hosts: dict[str, _Host] = {}
 
     async def __aenter__(self) -> "Fetcher":
@@ -138,9 +138,9 @@ class Fetcher:
         """
         origin = origin_of(url)
         robots = await self._robots_of(origin)
-        if reason := robots.refusal(url):
+        if reason := self._refusal(robots, url):
             return Answer(url, reason)
-        if (await self._tdm_of(origin)).reserves(url):
+        if self._config.respect_opt_out and (await self._tdm_of(origin)).reserve(url):
             return Answer(url, "tdm_reservation")
         answer = await self._patiently(
             url, self._delay(robots), self._config.max_page_bytes, conditions=conditions
@@ -169,7 +169,7 @@ class Fetcher:
     ) -> list[tuple[str, int]]:
         """Take in one sitemap file; returns those that it lists in turn."""
         robots = await self._robots_of(origin_of(url))
-        if reason := robots.refusal(url):
+        if reason := self._refusal(robots, url):
             harvest.refused[reason] += 1
             return []
         async with self._large_files:
@@ -189,17 +189,19 @@ class Fetcher:
         listed = (normalise(location, url) for location in found.sitemaps)
         return [(location, nesting + 1) for location in listed if location]
 
+    def _refusal(self, robots: Robots, url: str) -> str | None:
+        if self._config.respect_robots_txt and (reason := robots.refusal(url)):
+            return reason
+        reserved = self._config.respect_opt_out and robots.reservations.reserve(url)
+        return "no_training" if reserved else None
+
     def _delay(self, robots: Robots) -> float:
         return max(self._config.delay_seconds, robots.delay_seconds)
 
     async def _robots_of(self, origin: str) -> Robots:
-        if not self._config.respect_robots_txt:
-            return Robots()
         return await _once_for(self._robots, origin, self._read_robots)
 
-    async def _tdm_of(self, origin: str) -> TdmRules:
-        if not self._config.respect_opt_out:
-            return TdmRules()
+    async def _tdm_of(self, origin: str) -> Reservations:
         return await _once_for(self._tdm, origin, self._read_tdm)
 
     async def _read_robots(self, origin: str) -> Robots:
@@ -212,10 +214,10 @@ class Fetcher:
             return Robots(refuses_all="robots_unreachable")
         return Robots.read(answer.status, answer.body, self._agent, self._config.robots_agents)
 
-    async def _read_tdm(self, origin: str) -> TdmRules:
+    async def _read_tdm(self, origin: str) -> Reservations:
         delay = self._delay(await self._robots_of(origin))
-        answer = await self._follow(origin + WELL_KNOWN_PATH, delay, MAX_TDM_BYTES)
-        return TdmRules() if answer.reason else TdmRules.read(answer.body)
+        answer = await self._follow(origin + TDM_PATH, delay, MAX_TDM_BYTES)
+        return Reservations() if answer.reason else Reservations.read_tdmrep(answer.body)
 
     async def _follow(
         self, url: str, delay_seconds: float, limit_bytes: int, cut: bool = False

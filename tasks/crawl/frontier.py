@@ -5,9 +5,9 @@ the same frontier, which is how an interrupted crawl finds its place. Breadth fi
 one depth before any of the next; within a depth the hosts take turns, so that one that is slow or
 large does not keep the others waiting.
 
-Memory: a known URL is a 64-bit hash, a waiting one its own bytes beside: together 203 bytes, measured
-on a million URLs of 65 characters. (Among ten million URLs two share a hash with a probability of
-3 in a million; one of them is then not visited.)
+Memory: a known URL is a 64-bit hash, a waiting one its own bytes beside, and each pattern of URLs
+has a counter; a million URLs of 65 characters took 203 bytes each, 292 where no two were alike.
+(Among ten million URLs two share a hash with a probability of 3 in a million; one is not visited.)
 """
 
 from collections import deque

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from tasks.crawl.tdm import NAME as TDM_NAME
-from tasks.crawl.tdm import is_reserved
+from tasks.crawl.reservations import TDM_NAME, USAGE_NAME, forbids_training, is_reserved
 from tasks.crawl.urls import normalise
 
 MAX_LINKS_PER_PAGE = 10_000
@@ -40,12 +39,14 @@ class PageLinks:
     Args:
         directives: what it asks of robots: ``noindex``, ``noai`` …
         tdm_reserved: the rights to mine it are reserved.
+        no_training: it may not be trained on.
         canonical: the address that it says is its own, normalised.
     """
 
     links: tuple[str, ...]
     directives: frozenset[str]
     tdm_reserved: bool = False
+    no_training: bool = False
     canonical: str | None = None
 
     def refusal(self, *, tags: bool = True, opt_out: bool = True) -> str | None:
@@ -53,14 +54,16 @@ class PageLinks:
 
         Args:
             tags: obey what is asked of search engines: noindex, none.
-            opt_out: obey what is asked of machine learning: noai, TDM reservation. (noimageai
-                speaks of pictures, which nobody takes here.)
+            opt_out: obey what is asked of machine learning: noai, TDM reservation, Content-Usage.
+                (noimageai speaks of pictures, which nobody takes here.)
         """
         if tags and self.directives & {"noindex", "none"}:
             return "noindex"
         if opt_out and "noai" in self.directives:
             return "noai"
-        return "tdm_reservation" if opt_out and self.tdm_reserved else None
+        if opt_out and self.tdm_reserved:
+            return "tdm_reservation"
+        return "no_training" if opt_out and self.no_training else None
 
 
 def page_links(
@@ -88,6 +91,7 @@ def page_links(
         tuple(_links(url, tags, obey_nofollow)) if may_follow else (),
         directives,
         any(map(is_reserved, reserved)),
+        any(forbids_training(value) for name, value in headers if name.lower() == USAGE_NAME),
         normalise(canonical, url) if canonical else None,
     )
 

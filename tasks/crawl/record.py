@@ -26,6 +26,7 @@ KEPT_HEADERS = (
     "X-Robots-Tag",
     "TDM-Reservation",
     "TDM-Policy",
+    "Content-Usage",
 )
 NOT_MODIFIED_PROFILE = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
 SAME_PAYLOAD_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"

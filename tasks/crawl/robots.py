@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from protego import Protego
 
+from tasks.crawl.reservations import Reservations
+
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309, 2.5
 MAX_REDIRECTS = 5  # RFC 9309, 2.3.1.2
+NOTHING_RESERVED = Reservations()
 MAX_CRAWL_DELAY_SECONDS = 300.0
 TOO_MANY_REQUESTS = 429
 
@@ -23,12 +26,14 @@ class Robots:
         rules: the parsed file; None allows everything.
         agent: the crawler's product token, e.g. ``BloomeryBot``.
         others: robots whose part we take: what is forbidden to them by name is so to us.
+        reservations: where the file asks not to train on pages.
     """
 
     refuses_all: str | None = None
     rules: Protego | None = None
     agent: str = ""
     others: tuple[str, ...] = ()
+    reservations: Reservations = NOTHING_RESERVED
 
     @classmethod
     def read(cls, status: int, body: bytes, agent: str, others: Sequence[str] = ()) -> "Robots":
@@ -38,7 +43,12 @@ class Robots:
         if not 200 <= status < 300:
             return cls()
         text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-        robots = cls(rules=Protego.parse(text), agent=agent, others=tuple(others))
+        robots = cls(
+            rules=Protego.parse(text),
+            agent=agent,
+            others=tuple(others),
+            reservations=Reservations.read_robots(text, agent),
+        )
         if robots.delay_seconds > MAX_CRAWL_DELAY_SECONDS:
             return cls(refuses_all="robots_delay")  # slower than we would wait: stay away
         return robots
@@ -61,7 +71,11 @@ class Robots:
     @property
     def delay_seconds(self) -> float:
         """The pause the site asks for between two requests; 0 if it asks for none."""
-        return float((self.rules and self.rules.crawl_delay(self.agent)) or 0.0)
+        if not self.rules:
+            return 0.0
+        rate = self.rules.request_rate(self.agent)
+        between = rate.seconds / rate.requests if rate and rate.requests else 0.0
+        return max(float(self.rules.crawl_delay(self.agent) or 0.0), between)
 
 
 def product_token(user_agent: str) -> str:

@@ -15,6 +15,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -36,6 +37,7 @@ from tasks.crawl.urls import Cleaner, Scope, normalise, origin_of
 MAX_ROUND_URLS = 1000
 MAX_ROUND_URLS_PER_HOST = 200  # so that a slow site is committed now and then
 PROGRESS_SECONDS = 5.0
+MAX_LOOKUPS = 32
 STOP_SECONDS = 0.5  # how soon a crawl sees that it is told to stop
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 JOURNAL = ".journal"
@@ -121,6 +123,8 @@ class _Crawl:
 
     async def run(self) -> Outcome:
         self._replay()
+        # names are looked up in threads; with the usual handful, slow ones would hold up all
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_LOOKUPS))
         async with Fetcher(self._config, self._connect_to) as fetcher:
             progress = asyncio.create_task(self._report_progress(fetcher))
             try:

@@ -15,9 +15,9 @@ from tasks.crawl.config import VISITOR_PARAMETERS
 from tasks.crawl.frontier import Frontier, Target
 from tasks.crawl.journal import Journal
 from tasks.crawl.links import decode, page_links
+from tasks.crawl.reservations import Reservations, forbids_training
 from tasks.crawl.robots import Robots, product_token
 from tasks.crawl.sitemaps import read_sitemap
-from tasks.crawl.tdm import TdmRules
 from tasks.crawl.traps import Budgets, pattern_of, trap_reason
 from tasks.crawl.unpack import BadEncodingError, unpack
 from tasks.crawl.urls import Cleaner, Scope, believed_canonical, is_public, normalise
@@ -287,14 +287,45 @@ def test_a_page_can_name_its_own_address_within_the_site(head, headers, expected
     ],
 )  # fmt: skip
 def test_reservations_of_rights_are_read_by_pattern(rules, reserved, free):
-    found = TdmRules.read(rules.encode())
-    assert [path for path in reserved + free if found.reserves(f"http://a.test{path}")] == reserved
+    found = Reservations.read_tdmrep(rules.encode())
+    assert [path for path in reserved + free if found.reserve(f"http://a.test{path}")] == reserved
+
+
+@pytest.mark.parametrize(
+    ("robots", "reserved", "free"),
+    [
+        ("User-agent: *\nContent-Signal: search=yes, ai-train=no\nAllow: /", ["/", "/a"], []),
+        ("User-Agent: *\nContent-Signal: search=no,ai-train=yes", [], ["/"]),
+        ("User-agent: x\n\nUser-agent: BloomeryBot\nContent-usage: train-ai = n", ["/"], []),
+        ("User-agent: x\nAllow: /\nContent-Usage: train-ai=n", [], ["/"]),
+        ("User-agent: bloomerybot\nContent-Usage: train-ai=y\n"
+         "User-agent: *\nContent-Usage: train-ai=n", [], ["/"]),
+        ("User-agent: *\nContent-Usage: /a/ train-ai=n # not here", ["/a/b"], ["/", "/b"]),
+        ("Content-Signal: ai-train=no", ["/"], []),
+        ("", [], ["/"]),
+    ],
+)  # fmt: skip
+def test_signals_on_training_are_read_from_robots_txt(robots, reserved, free):
+    found = Robots.read(200, robots.encode(), "BloomeryBot").reservations
+    assert [path for path in reserved + free if found.reserve(f"http://a.test{path}")] == reserved
+
+
+def test_a_header_can_forbid_training():
+    assert forbids_training("search=y, train-ai=n")
+    assert not forbids_training("train-ai=y")
+    headers = [("Content-Usage", "train-ai=n")]
+    assert page_links("http://a.test/", "", headers, "bot").refusal() == "no_training"
+
+
+def test_the_rate_that_robots_txt_asks_for_is_a_delay():
+    text = b"User-agent: *\nCrawl-delay: 2\nRequest-rate: 1/5"
+    assert Robots.read(200, text, "bot").delay_seconds == 5
 
 
 def test_no_pattern_of_reservations_takes_long():
     rule = '[{"location": "/%s", "tdm-reservation": 1}]' % ("*a" * 1000)
     started = time.process_time()
-    TdmRules.read(rule.encode()).reserves("http://a.test/" + "a" * 1900 + "b")
+    Reservations.read_tdmrep(rule.encode()).reserve("http://a.test/" + "a" * 1900 + "b")
     assert time.process_time() - started < 1
 
 
@@ -325,7 +356,7 @@ def test_sitemaps_are_read_within_bounds(body, pages, sitemaps, refusal):
 def test_any_bytes_can_be_read_as_a_sitemap_or_as_reservations(body):
     read_sitemap(body, 10)
     read_sitemap(b"<urlset>" + body, 10)
-    TdmRules.read(body).reserves("http://a.test/")
+    Reservations.read_tdmrep(body).reserve("http://a.test/")
 
 
 def test_hosts_take_turns():

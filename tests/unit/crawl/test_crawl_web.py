@@ -211,6 +211,16 @@ def test_each_signal_can_be_switched_off_for_a_site_that_is_ones_own(machine, sw
     assert {path for path in kept if rows[path]["reason"] is None} == kept
 
 
+def test_a_site_that_forbids_training_is_not_asked_for_its_pages(machine):
+    site = numbered_site(2)
+    site.pages["/robots.txt"] = (200, {}, b"User-agent: *\nContent-Signal: /1 ai-train=no")
+    with serving(site):
+        _, rows = crawl(site, machine)
+        assert site.asked["/1"] == 0
+        _, mine = crawl(site, machine, respect_opt_out=False)
+    assert (rows["/1"]["reason"], mine["/1"]["reason"]) == ("no_training", None)
+
+
 def test_sides_can_be_taken_with_robots_that_sites_name(machine):
     site = numbered_site(2)
     site.pages["/robots.txt"] = (200, {}, b"User-agent: GPTBot\nDisallow: /1")
