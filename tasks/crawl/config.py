@@ -7,6 +7,7 @@ ignoring it would hide a mistake.
 
 import ipaddress
 import re
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -230,6 +231,12 @@ class SourceConfig(BaseModel):
     patterns: list[str] = Field(
         [], title="Patterns", description="files: names to take, e.g. *.py; empty takes all"
     )
+
+    @field_validator("snapshot", mode="before")
+    @classmethod
+    def _is_text(cls, snapshot: object) -> object:
+        """In YAML, a date without quotes is no text."""
+        return snapshot.isoformat() if isinstance(snapshot, date) else snapshot
 
     @field_validator("include", "exclude")
     @classmethod

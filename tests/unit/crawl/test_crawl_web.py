@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -486,6 +487,10 @@ def test_equal_crawls_make_equal_bytes_whatever_the_order_of_answers(tmp_path):
             machine = Machine(store=str(tmp_path / str(pause)), num_workers=1)
             made.append(checksums(crawl(site, machine, max_connections_per_host=8)[0]))
     assert made[0] == made[1]
+
+
+def test_a_snapshot_may_be_written_as_a_date():
+    assert source(snapshot=date(2026, 11, 21)) == source(snapshot="2026-11-21")
 
 
 def test_a_new_snapshot_is_another_artifact_and_pace_is_not(machine):
