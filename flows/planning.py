@@ -19,8 +19,6 @@ NEEDS = {
     "train": ({"classify", "mix"}, "curate"),
     "evaluate": ({"tokens", "instruct", "pretrain", "sft", "dpo"}, "train"),
 }
-
-
 # In what a crawl may differ from the one that it refreshes.
 REFRESH_FIELDS = ("snapshot", "refresh_of", "min_recrawl_days", "max_recrawl_days")
 

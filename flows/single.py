@@ -90,7 +90,7 @@ def _web_source(inputs: Sequence[str]) -> dict[str, Any] | None:
     """A crawl of the URLs that text files list, one a line; None if that is not what they hold."""
     if not inputs or not all(map(_lists_urls, inputs)):
         return None
-    lines = [line for name in inputs for line in Path(name).read_text("utf-8").split("\n")]
+    lines = [line for name in inputs for line in Path(name).read_text("utf-8-sig").split("\n")]
     urls = [url for line in lines if (url := line.strip()) and not url.startswith("#")]
     return {
         "name": "web",
@@ -106,9 +106,10 @@ def _lists_urls(name: str) -> bool:
     """Whether the first line of a text file, blank ones and comments aside, is a URL."""
     if not name.lower().endswith((".txt", ".urls")):
         return False
-    with Path(name).open(encoding="utf-8", errors="replace") as file:
-        first = next((line for line in file if line.strip() and line[0] != "#"), "")
-    return first.strip().lower().startswith(("http://", "https://"))
+    with Path(name).open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line.strip().lower() for line in file)
+        first = next((line for line in lines if line and not line.startswith("#")), "")
+    return first.startswith(("http://", "https://"))
 
 
 def _source_type(inputs: Sequence[str]) -> str:

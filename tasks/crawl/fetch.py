@@ -155,13 +155,14 @@ class Fetcher:
         named = [url for name in robots.sitemaps if (url := normalise(name, f"{origin}/"))]
         waiting = [(url, 0) for url in dict.fromkeys(named or [f"{origin}/sitemap.xml"])]
         harvest, known = Harvest(), set[str]()
-        while waiting and len(known) < MAX_FILES_PER_ORIGIN:
+        max_urls = self._config.max_sitemap_urls
+        while waiting and len(known) < MAX_FILES_PER_ORIGIN and len(harvest.pages) < max_urls:
             url, nesting = waiting.pop(0)
             if url not in known:
                 known.add(url)
                 waiting += await self._read_sitemap(url, nesting, harvest)
         if waiting:
-            harvest.refused["too_many_files"] += len(waiting)
+            harvest.refused["beyond_limits"] += len(waiting)
         return harvest
 
     async def _read_sitemap(
@@ -245,11 +246,10 @@ class Fetcher:
         )
         answer = Answer(url, "host_unavailable")
         for _ in range(MAX_ATTEMPTS):
-            async with host.turn(delay_seconds):
+            async with host.turn(delay_seconds, self._connections):
                 if host.is_given_up:
                     break
-                async with self._connections:
-                    answer = await self._once(url, limit_bytes, cut, conditions or {})
+                answer = await self._once(url, limit_bytes, cut, conditions or {})
             host.count(answer)
             if answer.reason not in RETRY_REASONS or _asks_for_too_long(answer):
                 break
@@ -295,13 +295,22 @@ class _Host:
     is_given_up: bool = False
 
     @asynccontextmanager
-    async def turn(self, delay_seconds: float) -> AsyncIterator[None]:
+    async def turn(self, delay_seconds: float, of_all: asyncio.Semaphore) -> AsyncIterator[None]:
+        """Wait for this host's next turn and for one of the connections to all hosts.
+
+        A host's turn begins when both are there: who waits for a connection holds no turn, so
+        that two of a host's requests never leave at once after a wait.
+        """
+        clock = asyncio.get_running_loop().time
         async with self.connections:
-            clock = asyncio.get_running_loop().time
-            while not self.is_given_up and (wait := self.next_turn - clock()) > 0:
-                await asyncio.sleep(wait)  # and look again: a busy answer may have postponed it
-            self.next_turn = clock() + delay_seconds
-            yield
+            while True:
+                while not self.is_given_up and (wait := self.next_turn - clock()) > 0:
+                    await asyncio.sleep(wait)  # and look again: an answer may have postponed it
+                async with of_all:
+                    if self.is_given_up or self.next_turn <= clock():
+                        self.next_turn = clock() + delay_seconds
+                        yield
+                        return
 
     def count(self, answer: Answer) -> None:
         """Take note of an answer: after a busy one or none, all of the host has a rest.

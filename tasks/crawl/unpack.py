@@ -13,6 +13,7 @@ import zstandard
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 MAX_LAYERS = 2  # more than one is rare, more than two is somebody playing
+MAX_MEMBERS = 100  # of gzip, frames of zstd: each costs a copy of those after it
 MIN_LAYER_BYTES = 64 * 1024
 MAX_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 9659
 GZIP_MAGIC = b"\x1f\x8b"
@@ -51,15 +52,17 @@ def unpack(data: bytes, encodings: str, limit_bytes: int, *, partial: bool = Fal
 
 
 def gunzip(data: bytes, most: int, partial: bool = False) -> bytes:
-    """Unpack every member of gzip ``data``; as browsers do, ignore what follows the last."""
+    """Unpack the members of gzip ``data``; as browsers do, ignore what follows the last."""
     out = bytearray()
-    while data.startswith(GZIP_MAGIC) or not out:
+    for number in range(MAX_MEMBERS):
+        if number and not data.startswith(GZIP_MAGIC):
+            return bytes(out)
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         out += _inflate(member, data, most - len(out), partial)
+        if len(out) >= most:
+            return bytes(out)
         data = member.unused_data
-        if len(out) >= most or not data:
-            break
-    return bytes(out)
+    raise BadEncodingError(f"more than {MAX_MEMBERS} members")
 
 
 def _deflate(data: bytes, most: int, partial: bool) -> bytes:
@@ -96,25 +99,25 @@ def _zstd(data: bytes, most: int, partial: bool) -> bytes:
     unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
     out = bytearray()
     try:
-        # closed at its end, a frame that is cut short reads like one that ends
         with unpacker.stream_reader(data, read_across_frames=True) as reader:
             while len(out) < most and (chunk := reader.read(most - len(out))):
                 out += chunk
+        # to that reader a frame that is cut short is one that ends
+        _check_end(len(out) >= most or partial or _is_whole_zstd(data))
     except zstandard.ZstdError as error:
         raise BadEncodingError(str(error)) from error
-    _check_end(len(out) >= most or partial or _is_whole_zstd(data))
     return bytes(out)
 
 
 def _is_whole_zstd(data: bytes) -> bool:
-    """Whether frames end where ``data`` does; called only on what unpacks to less than a limit."""
-    while data:
+    """Whether frames end where ``data`` does; asked only of what unpacks to less than a limit."""
+    for _ in range(MAX_MEMBERS):
         unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES).decompressobj()
         unpacker.decompress(data)
-        if not unpacker.eof:
-            return False
         data = unpacker.unused_data
-    return True
+        if not unpacker.eof or not data:
+            return unpacker.eof
+    return False
 
 
 def _check_end(is_whole: bool) -> None:

@@ -195,6 +195,16 @@ def test_what_is_cut_short_is_refused_and_junk_is_no_accident(encoding, pack, da
 
 
 @pytest.mark.parametrize(
+    ("encoding", "member"), [("gzip", gzip.compress(b"")), ("zstd", zstandard.compress(b""))]
+)
+def test_a_flood_of_empty_members_is_refused_in_time(encoding, member):
+    started = time.process_time()
+    with pytest.raises(BadEncodingError):
+        unpack(member * 200_000, encoding, 1_000)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
     ("url", "reason"),
     [
         ("http://a.test/a/b/a/b/a/b", "repeating_path"),

@@ -429,6 +429,18 @@ def test_requests_to_one_host_keep_the_larger_of_two_delays_and_hosts_do_not_wai
     assert spent["fast.test"] < spent["slow.test"]
 
 
+def test_hosts_that_wait_for_a_connection_are_not_asked_in_a_burst_after_it(machine):
+    hosts = ("a.test", "b.test", "c.test", "d.test")
+    with serving(numbered_site(4, pause_seconds=0.03)) as site:
+        machine = machine.model_copy(update={"connect_to": dict.fromkeys(hosts, site.address)})
+        seeds = [f"http://{host}/" for host in hosts]
+        config = source(seeds=seeds, delay_seconds=0.1, max_connections=1)
+        materialise(STAGE, config, {}, machine)
+    for host in hosts:
+        times = [request.started for request in site.requests if request.host == host]
+        assert min(after - before for before, after in itertools.pairwise(times)) > 0.09
+
+
 def test_no_more_requests_are_under_way_than_a_host_may_have(machine):
     with serving(numbered_site(30, pause_seconds=0.01)) as site:
         crawl(site, machine, max_connections_per_host=3)
