@@ -61,7 +61,9 @@ class Site:
 
     def __init__(self, pages: Mapping[str, Reply | Callable[..., Reply]]) -> None:
         self.pages = dict(pages)
-        self.by_host: dict[str, dict[str, Reply]] = {}  # what one host has beside
+        self.by_host: dict[
+            str, dict[str, Reply | Callable[..., Reply]]
+        ] = {}  # what one host has beside
         self.below: dict[str, Callable[[str], Reply]] = {}  # pages without end, by prefix
         self.requests: list[Request] = []
         self.address = ""
