@@ -1,19 +1,26 @@
 """What a flow would do, stage by stage, without doing it, and whether it can begin."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flows import road
 from flows.params import Params
 from flows.runner import PlanningRunner
+from tasks.common.manifest import Manifest
 from tasks.common.plan import PlannedStage
 from tasks.common.stage import Machine
+from tasks.common.store import Store
+from tasks.crawl.config import LATEST, SourceConfig
+from tasks.crawl.stage import STAGE as CRAWL
 
 # What a flow that begins in the middle of the road builds on, and the flow that makes it.
 NEEDS = {
     "train": ({"classify", "mix"}, "curate"),
     "evaluate": ({"tokens", "instruct", "pretrain", "sft", "dpo"}, "train"),
 }
+# In what a crawl may differ from the one that it refreshes.
+REFRESH_FIELDS = ("snapshot", "refresh_of", "min_recrawl_days", "max_recrawl_days")
 
 
 class Plan(NamedTuple):
@@ -32,7 +39,7 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
     Raises:
         ValueError: a parameter that only the outside world can refute, such as a missing path.
     """
-    params = params.dated(datetime.now(UTC).date())
+    params = with_earlier_crawls(params.dated(datetime.now(UTC).date()), Store(machine.store))
     run = PlanningRunner(machine)
     planned = run.planner.stages
     corpus = road.curate(params, run)
@@ -47,6 +54,51 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
         "evaluate": (end_of_train, len(planned)),
     }[flow]
     return Plan(params, planned[:begin], planned[begin:end], corpus, models)
+
+
+def with_earlier_crawls(params: Params, store: Store) -> Params:
+    """The same with each source that refreshes its latest crawl told which one that is.
+
+    The crawls before it stand in front, each a source of its own: they are in the store, so are
+    found and not made, and what they hold stays in the corpus.
+    """
+    sources = [found for source in params.sources for found in _crawls_of(source, store)]
+    return params.model_copy(update={"sources": sources})
+
+
+def _crawls_of(source: SourceConfig, store: Store) -> list[SourceConfig]:
+    if source.refresh_of != LATEST:
+        return [source]
+    settings = _settings(CRAWL.identify(source, {}).config)
+    earlier = {
+        str(manifest.ref): manifest
+        for manifest in store.manifests(CRAWL.name)
+        if manifest.identity.version == CRAWL.version
+        and _settings(manifest.identity.config) == settings
+        and _snapshot(manifest) < source.snapshot
+    }
+    chain: list[Manifest] = []
+    named = max(earlier, key=lambda ref: (_snapshot(earlier[ref]), ref), default="")
+    while named in earlier:
+        chain.insert(0, earlier[named])
+        named = chain[0].identity.config["refresh_of"]
+    if named:  # the crawl at its root was deleted, and with it the pages that never changed
+        chain = []
+    before = [
+        source.model_copy(update={name: manifest.identity.config[name] for name in REFRESH_FIELDS})
+        for manifest in chain
+    ]
+    latest = str(chain[-1].ref) if chain else ""
+    return [*before, source.model_copy(update={"refresh_of": latest})]
+
+
+def _snapshot(manifest: Manifest) -> str:
+    return str(manifest.identity.config["snapshot"])
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What two crawls must share for one to refresh the other."""
+    return {k: v for k, v in config.items() if k not in REFRESH_FIELDS}
 
 
 def ready_plan(flow: str, params: Params, machine: Machine) -> Plan:

@@ -4,6 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tasks.classify.stage import STAGE as CLASSIFY
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
 from tasks.common.stage import Machine, Stage, materialise
 from tasks.common.store import Store
+from tasks.crawl.config import SourceConfig
 from tasks.crawl.files import ARCHIVE_SUFFIXES
 from tasks.crawl.stage import STAGE as CRAWL
 from tasks.crawl.table import TABLE_NAME
@@ -61,7 +63,11 @@ def _data_files(given: Path) -> list[Path]:
 def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
     values: dict[str, Any] = {}
     if stage.name == "crawl":
-        values = {"name": "files", "type": _source_type(inputs), "paths": list(inputs)}
+        values = _web_source(inputs) or {
+            "name": "files",
+            "type": _source_type(inputs),
+            "paths": list(inputs),
+        }
     elif stage.name == "extract":
         values = {"source": "files"}
     whole = parse_model(stage.config, values).model_dump(mode="json")
@@ -78,6 +84,32 @@ def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> Artifact
     if manifest.funnel and manifest.funnel.num_dropped:
         log.warning("set aside %d: %s", manifest.funnel.num_dropped, manifest.funnel.dropped)
     return manifest.ref
+
+
+def _web_source(inputs: Sequence[str]) -> dict[str, Any] | None:
+    """A crawl of the URLs that text files list, one a line; None if that is not what they hold."""
+    if not inputs or not all(map(_lists_urls, inputs)):
+        return None
+    lines = [line for name in inputs for line in Path(name).read_text("utf-8-sig").split("\n")]
+    urls = [url for line in lines if (url := line.strip()) and not url.startswith("#")]
+    return {
+        "name": "web",
+        "type": "web",
+        "seeds": urls,
+        "snapshot": datetime.now(UTC).date().isoformat(),
+        "max_depth": 0,  # these pages; --set max_depth=1 takes what they link to on their sites
+        "max_pages": max(len(urls), SourceConfig.model_fields["max_pages"].default),
+    }
+
+
+def _lists_urls(name: str) -> bool:
+    """Whether the first line of a text file, blank ones and comments aside, is a URL."""
+    if not name.lower().endswith((".txt", ".urls")):
+        return False
+    with Path(name).open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line.strip().lower() for line in file)
+        first = next((line for line in lines if line and not line.startswith("#")), "")
+    return first.startswith(("http://", "https://"))
 
 
 def _source_type(inputs: Sequence[str]) -> str:

@@ -5,7 +5,9 @@ checked, frozen model. A field that the chosen type does not read is left alone,
 ignoring it would hide a mistake.
 """
 
+import ipaddress
 import re
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,6 +16,35 @@ from tasks.crawl.urls import normalise
 
 MIB = 1024 * 1024
 DEFAULT_USER_AGENT = "BloomeryBot/1.0 (collects pages to train language models; obeys robots.txt)"
+
+# Set by analytics, mail campaigns, advertisers and session handling; none says what a page shows.
+VISITOR_PARAMETERS = (
+    "utm_*",
+    "gclid",
+    "gclsrc",
+    "dclid",
+    "gbraid",
+    "wbraid",
+    "fbclid",
+    "msclkid",
+    "yclid",
+    "igshid",
+    "mc_cid",
+    "mc_eid",
+    "_ga",
+    "_gl",
+    "_hsenc",
+    "_hsmi",
+    "jsessionid",
+    "phpsessid",
+    "aspsessionid*",
+    "sessionid",
+    "session_id",
+    "cfid",
+    "cftoken",
+)
+
+LATEST = "latest"  # a refresh of whatever was made last; a run resolves it when it starts
 
 SourceType = Literal["web", "warc", "files", "python-docs"]
 Kind = Literal["prose", "code"]
@@ -83,8 +114,15 @@ class SourceConfig(BaseModel):
     max_connections_per_host: int = Field(
         2, ge=1, le=32, title="Connections per host", description="Requests at the same time"
     )
+    max_connections: int = Field(
+        64, ge=1, le=1000, title="Connections", description="web: to all hosts at the same time"
+    )
     timeout_seconds: float = Field(
-        30.0, gt=0, le=600, title="Timeout (seconds)", description="For one request, whole"
+        30.0,
+        gt=0,
+        le=600,
+        title="Timeout (seconds)",
+        description="For one request, from its first byte to the last of the answer",
     )
     user_agent: str = Field(
         DEFAULT_USER_AGENT,
@@ -92,10 +130,99 @@ class SourceConfig(BaseModel):
         title="User agent",
         description="Who asks; add a way to reach you. Its first word is looked up in robots.txt",
     )
+    follow_sitemaps: bool = Field(
+        True,
+        title="Follow sitemaps",
+        description="web: also visit what the sites' sitemaps list, within scope and limits",
+    )
+    max_sitemap_urls: int = Field(
+        50_000,
+        ge=1,
+        le=1_000_000,
+        title="Sitemap entries",
+        description="web: read from one host's sitemaps at most",
+    )
+    strip_parameters: list[str] = Field(
+        list(VISITOR_PARAMETERS),
+        title="Parameters to strip",
+        description="web: query parameters that name a visitor or a campaign, not a page; "
+        "* stands for anything",
+    )
+    max_urls_per_host: int = Field(
+        100_000,
+        ge=1,
+        title="URLs per host",
+        description="web: asked for at most, whatever comes of them; bounds endless sites",
+    )
+    max_urls_per_pattern: int = Field(
+        10_000,
+        ge=1,
+        title="URLs per pattern",
+        description="web: asked for at most of those that differ only in numbers and in the "
+        "values of their query; bounds calendars and searches",
+    )
+    max_known_urls: int = Field(
+        5_000_000,
+        ge=1,
+        title="Known URLs",
+        description="web: remembered at most, at 0.2 to 0.3 kB of memory each; "
+        "links beyond them are counted, not followed",
+    )
+    respect_robots_txt: bool = Field(
+        True,
+        title="Obey robots.txt",
+        description="web: switch off only for sites that are yours",
+    )
+    robots_agents: list[str] = Field(
+        [],
+        title="Side with robots",
+        description="web: also obey robots.txt's rules for these, e.g. GPTBot, CCBot: sites often "
+        "name only the best-known crawlers of machine learning",
+    )
+    respect_robots_tags: bool = Field(
+        True,
+        title="Obey noindex and nofollow",
+        description="web: in X-Robots-Tag headers, meta elements and links",
+    )
+    respect_opt_out: bool = Field(
+        True,
+        title="Obey opt-outs from machine learning",
+        description="web: noai in X-Robots-Tag and meta elements; TDM reservation (TDMRep) in "
+        "/.well-known/tdmrep.json, headers and meta elements; ai-train=no and train-ai=n in "
+        "robots.txt's Content-Signal and Content-Usage",
+    )
     allow_private_addresses: bool = Field(
         False,
         title="Allow private addresses",
-        description="Fetch from loopback, link-local and private networks too",
+        description="Fetch from loopback, link-local and private networks too: from all of them",
+    )
+    private_hosts: list[str] = Field(
+        [],
+        title="Private hosts",
+        description="web: hosts (wiki.intranet) and networks (10.1.0.0/16) that may be fetched "
+        "from though they are private",
+    )
+    refresh_of: str = Field(
+        "",
+        title="Refresh of",
+        pattern=r"^(latest|crawl/[0-9a-f]{16})?$",
+        description="web: an earlier crawl (crawl/…) of which to bring in only what is new or "
+        "changed; latest: this source's newest earlier snapshot; empty: every page anew",
+    )
+    min_recrawl_days: float = Field(
+        1.0,
+        ge=0,
+        le=3650,
+        title="Recrawl at soonest (days)",
+        description="web, refresh: a page that changed is asked for again after half the time, "
+        "one that did not after twice the time; never sooner than this",
+    )
+    max_recrawl_days: float = Field(
+        32.0,
+        ge=0,
+        le=3650,
+        title="Recrawl at latest (days)",
+        description="web, refresh: however seldom it changes, a page is asked for after this time",
     )
 
     paths: list[str] = Field(
@@ -104,6 +231,12 @@ class SourceConfig(BaseModel):
     patterns: list[str] = Field(
         [], title="Patterns", description="files: names to take, e.g. *.py; empty takes all"
     )
+
+    @field_validator("snapshot", mode="before")
+    @classmethod
+    def _is_text(cls, snapshot: object) -> object:
+        """In YAML, a date without quotes is no text."""
+        return snapshot.isoformat() if isinstance(snapshot, date) else snapshot
 
     @field_validator("include", "exclude")
     @classmethod
@@ -135,6 +268,29 @@ class SourceConfig(BaseModel):
             raise ValueError(f"user_agent {user_agent!r} must be one line of ASCII text")
         return user_agent
 
+    @field_validator("private_hosts")
+    @classmethod
+    def _are_places(cls, places: list[str]) -> list[str]:
+        for place in places:
+            if "/" in place:
+                try:
+                    ipaddress.ip_network(place)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{place!r} is not a network ({error}); write 10.1.0.0/16, "
+                        "or a host's name without a path"
+                    ) from None
+        return places
+
+    @model_validator(mode="after")
+    def _recrawls_at_some_time(self) -> "SourceConfig":
+        if self.max_recrawl_days < self.min_recrawl_days:
+            raise ValueError(
+                f"max_recrawl_days is {self.max_recrawl_days}, below min_recrawl_days, "
+                f"{self.min_recrawl_days}; make it as large at least"
+            )
+        return self
+
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> "SourceConfig":
         if self.type == "web" and not self.seeds:
@@ -147,4 +303,6 @@ class SourceConfig(BaseModel):
             raise ValueError(f"source {self.name!r} has no paths; a {self.type} source needs some")
         if self.type in ("web", "python-docs") and self.paths:
             raise ValueError(f"source {self.name!r} has paths, which only warc and files read")
+        if self.type != "web" and self.refresh_of:
+            raise ValueError(f"source {self.name!r} has refresh_of, which only web reads")
         return self

@@ -1,77 +1,78 @@
 """Fetching: one URL in, one answer out, politely.
 
-The only module that touches the network. Each request obeys the host's robots.txt, keeps its pace,
-and connects to no private address unless it is told to: the addresses that are checked are the
-ones that are connected to, so a name that resolves differently a moment later gains nothing.
-Redirects are not followed here; they are answers, and the frontier judges where they point.
+The only module that touches the network. Each request obeys the site's robots.txt and reservation
+of rights, keeps its pace, and connects to no private address unless it is told to. A host that is
+overloaded or gone is asked less and less, and then left alone. Redirects are not followed here;
+they are answers, and the frontier judges where they point.
 """
 
 import asyncio
-import ipaddress
-import re
-import socket
-import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
+from typing import TypeVar
 
 import aiohttp
 import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
 
+from tasks.crawl.addresses import (
+    Allowance,
+    GuardedResolver,
+    PrivateAddressError,
+    chosen_address,
+)
+from tasks.crawl.answer import (
+    HOST_FAILURES,
+    NOT_MODIFIED,
+    RETRY_REASONS,
+    TOO_MANY_REQUESTS,
+    UNCHANGED,
+    Answer,
+)
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.record import KEPT_HEADERS
+from tasks.crawl.reservations import MAX_FILE_BYTES as MAX_TDM_BYTES
+from tasks.crawl.reservations import TDM_PATH, Reservations
 from tasks.crawl.robots import MAX_REDIRECTS, MAX_ROBOTS_BYTES, Robots, product_token
-from tasks.crawl.urls import host_of, is_public, normalise, origin_of
+from tasks.crawl.sitemaps import (
+    MAX_FILE_BYTES,
+    MAX_FILES_PER_ORIGIN,
+    MAX_NESTING,
+    read_sitemap,
+)
+from tasks.crawl.unpack import ACCEPT_ENCODING, BadEncodingError, unpack
+from tasks.crawl.urls import host_of, normalise, origin_of
 
 ACCEPTED_TYPES = ("text/html", "application/xhtml+xml", "text/plain")
 ACCEPT_HEADER = "text/html,application/xhtml+xml;q=0.9,text/plain;q=0.8"
 MAX_ATTEMPTS = 3
-RETRY_SECONDS = 1.0  # doubled at each attempt
+RETRY_SECONDS = 1.0  # doubled each time that a host fails again
 MAX_RETRY_WAIT_SECONDS = 60.0
-RETRY_STATUSES = (429, 503)
+MAX_HOST_FAILURES = 10  # in a row; then a host is left alone for the rest of the crawl
 CHUNK_BYTES = 64 * 1024
-# Worth another attempt; a page that was too slow once costs its whole timeout again, so is not.
-RETRY_REASONS = ("connection", *(f"status_{status}" for status in RETRY_STATUSES))
+MAX_LARGE_FILES = 4  # sitemaps under way at the same time
+MAX_BODIES_BYTES = 256 * 1024 * 1024  # what the answers under way may take of memory
+
+Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a URL: a page, or the reason why there is none.
+@dataclass
+class Harvest:
+    """What the sitemaps of one origin list.
 
     Args:
-        reason: None for a page that may be read; else why it is refused.
-        body: the page, unpacked.
-        headers: those of KEPT_HEADERS that it had.
-        location: where it redirects to, normalised.
-        retry_after: seconds to wait, where the server named them.
+        pages: URLs with their last modification as written, empty where none is.
+        num_files: sitemap files that were read.
+        refused: why others, or parts of them, were not.
     """
 
-    url: str
-    reason: str | None = None
-    status: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    location: str | None = None
-    retry_after: float | None = None
-
-    def header(self, name: str) -> str:
-        """A kept header, or an empty text."""
-        return dict(self.headers).get(name, "")
-
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, in lower case."""
-        return self.header("Content-Type").partition(";")[0].strip().lower()
-
-    @property
-    def charset(self) -> str | None:
-        """The encoding that the Content-Type names, if any."""
-        found = re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", self.header("Content-Type"), re.I)
-        return found[1] if found else None
+    pages: list[tuple[str, str]] = field(default_factory=list)
+    num_files: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
 
 
 class Fetcher:
@@ -84,23 +85,27 @@ class Fetcher:
 
     def __init__(self, config: SourceConfig, connect_to: Mapping[str, str]) -> None:
         self._config = config
-        self._chosen = {host: _chosen(host, place) for host, place in connect_to.items()}
+        self._chosen = {host: chosen_address(host, place) for host, place in connect_to.items()}
+        self._allowance = Allowance.of(config.allow_private_addresses, config.private_hosts)
         self._agent = product_token(config.user_agent)
+        in_memory = max(1, MAX_BODIES_BYTES // config.max_page_bytes)
+        self._connections = asyncio.Semaphore(min(config.max_connections, in_memory))
+        self._large_files = asyncio.Semaphore(MAX_LARGE_FILES)
         self._robots: dict[str, asyncio.Task[Robots]] = {}
+        self._tdm: dict[str, asyncio.Task[Reservations]] = {}
         self._hosts: dict[str, _Host] = {}
 
     async def __aenter__(self) -> "Fetcher":
-        allow_private = self._config.allow_private_addresses
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=_GuardedResolver(self._chosen, allow_private),
+                resolver=GuardedResolver(self._chosen, self._allowance),
                 use_dns_cache=False,
-                limit=0,  # hosts have their own limits, and a batch bounds the sum
+                limit=0,  # the semaphores count
             ),
             headers={
                 "User-Agent": self._config.user_agent,
                 "Accept": ACCEPT_HEADER,
-                "Accept-Encoding": "gzip, deflate",
+                "Accept-Encoding": ACCEPT_ENCODING,
             },
             timeout=aiohttp.ClientTimeout(total=None),  # ours covers the body and the checks
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -115,7 +120,7 @@ class Fetcher:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for task in self._robots.values():
+        for task in (*self._robots.values(), *self._tdm.values()):
             task.cancel()
         await self._session.close()
 
@@ -124,60 +129,142 @@ class Fetcher:
         """Hosts that were asked so far."""
         return len(self._hosts)
 
-    async def fetch(self, url: str) -> Answer:
-        """Fetch a normalised URL if its host allows; every failure is an Answer with a reason."""
-        robots = await self._robots_of(origin_of(url))
-        if reason := robots.refusal(url):
+    async def fetch(self, url: str, conditions: Mapping[str, str] | None = None) -> Answer:
+        """Fetch a normalised URL if its site allows; every failure is an Answer with a reason.
+
+        Args:
+            conditions: headers that ask for the page only if it has changed; if it has not, the
+                answer's reason is ``unchanged``.
+        """
+        origin = origin_of(url)
+        robots = await self._robots_of(origin)
+        if reason := self._refusal(robots, url):
             return Answer(url, reason)
-        delay = max(self._config.delay_seconds, robots.delay_seconds)
-        answer = await self._patiently(url, delay, self._config.max_page_bytes)
+        if self._config.respect_opt_out and (await self._tdm_of(origin)).reserve(url):
+            return Answer(url, "tdm_reservation")
+        answer = await self._patiently(
+            url, self._delay(robots), self._config.max_page_bytes, conditions=conditions
+        )
         if answer.reason is None and answer.content_type not in ACCEPTED_TYPES:
             return Answer(url, "content_type", answer.status, answer.headers)
         return answer
 
-    async def _robots_of(self, origin: str) -> Robots:
-        if origin not in self._robots:
-            self._robots[origin] = asyncio.create_task(self._read_robots(f"{origin}/robots.txt"))
-        return await asyncio.shield(self._robots[origin])
+    async def sitemaps(self, origin: str) -> Harvest:
+        """Read the sitemaps that an origin's robots.txt names, or the one at the usual place."""
+        robots = await self._robots_of(origin)
+        named = [url for name in robots.sitemaps if (url := normalise(name, f"{origin}/"))]
+        waiting = [(url, 0) for url in dict.fromkeys(named or [f"{origin}/sitemap.xml"])]
+        harvest, known = Harvest(), set[str]()
+        max_urls = self._config.max_sitemap_urls
+        while waiting and len(known) < MAX_FILES_PER_ORIGIN and len(harvest.pages) < max_urls:
+            url, nesting = waiting.pop(0)
+            if url not in known:
+                known.add(url)
+                waiting += await self._read_sitemap(url, nesting, harvest)
+        if waiting:
+            harvest.refused["beyond_limits"] += len(waiting)
+        return harvest
 
-    async def _read_robots(self, url: str) -> Robots:
-        for _ in range(MAX_REDIRECTS + 1):
-            answer = await self._patiently(
-                url, self._config.delay_seconds, MAX_ROBOTS_BYTES, cut=True
-            )
-            if answer.location is None:
-                break
-            url = answer.location
+    async def _read_sitemap(
+        self, url: str, nesting: int, harvest: Harvest
+    ) -> list[tuple[str, int]]:
+        """Take in one sitemap file; returns those that it lists in turn."""
+        robots = await self._robots_of(origin_of(url))
+        if reason := self._refusal(robots, url):
+            harvest.refused[reason] += 1
+            return []
+        async with self._large_files:
+            answer = await self._follow(url, self._delay(robots), MAX_FILE_BYTES)
+            if answer.reason:
+                harvest.refused[answer.reason] += 1
+                return []
+            max_urls = self._config.max_sitemap_urls - len(harvest.pages)
+            found = read_sitemap(answer.body, max_urls)
+        harvest.num_files += 1
+        harvest.pages += found.pages
+        if found.refusal:
+            harvest.refused[found.refusal] += 1
+        if nesting >= MAX_NESTING:
+            harvest.refused["nesting"] += len(found.sitemaps)
+            return []
+        listed = (normalise(location, url) for location in found.sitemaps)
+        return [(location, nesting + 1) for location in listed if location]
+
+    def _refusal(self, robots: Robots, url: str) -> str | None:
+        if self._config.respect_robots_txt and (reason := robots.refusal(url)):
+            return reason
+        reserved = self._config.respect_opt_out and robots.reservations.reserve(url)
+        return "no_training" if reserved else None
+
+    def _delay(self, robots: Robots) -> float:
+        return max(self._config.delay_seconds, robots.delay_seconds)
+
+    async def _robots_of(self, origin: str) -> Robots:
+        return await _once_for(self._robots, origin, self._read_robots)
+
+    async def _tdm_of(self, origin: str) -> Reservations:
+        return await _once_for(self._tdm, origin, self._read_tdm)
+
+    async def _read_robots(self, origin: str) -> Robots:
+        answer = await self._follow(
+            f"{origin}/robots.txt", self._config.delay_seconds, MAX_ROBOTS_BYTES, cut=True
+        )
         if answer.reason == "private_address":
             return Robots(refuses_all="private_address")
         if answer.status is None:
             return Robots(refuses_all="robots_unreachable")
-        return Robots.read(answer.status, answer.body, self._agent)
+        return Robots.read(answer.status, answer.body, self._agent, self._config.robots_agents)
+
+    async def _read_tdm(self, origin: str) -> Reservations:
+        delay = self._delay(await self._robots_of(origin))
+        answer = await self._follow(origin + TDM_PATH, delay, MAX_TDM_BYTES)
+        return Reservations() if answer.reason else Reservations.read_tdmrep(answer.body)
+
+    async def _follow(
+        self, url: str, delay_seconds: float, limit_bytes: int, cut: bool = False
+    ) -> Answer:
+        """Ask for one of a site's own notes, through a few redirects."""
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._patiently(url, delay_seconds, limit_bytes, cut=cut)
+            if answer.location is None:
+                break
+            url = answer.location
+        return answer
 
     async def _patiently(
-        self, url: str, delay_seconds: float, limit_bytes: int, cut: bool = False
+        self,
+        url: str,
+        delay_seconds: float,
+        limit_bytes: int,
+        *,
+        cut: bool = False,
+        conditions: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask again, with growing pauses, where the host or the line was only busy."""
         host = self._hosts.setdefault(
             host_of(url), _Host(asyncio.Semaphore(self._config.max_connections_per_host))
         )
-        for attempt in range(MAX_ATTEMPTS):
-            async with host.turn(delay_seconds):
-                answer = await self._once(url, limit_bytes, cut)
-            wait = answer.retry_after or RETRY_SECONDS * 2**attempt
-            if answer.reason not in RETRY_REASONS or wait > MAX_RETRY_WAIT_SECONDS:
+        answer = Answer(url, "host_unavailable")
+        for _ in range(MAX_ATTEMPTS):
+            async with host.turn(delay_seconds, self._connections):
+                if host.is_given_up:
+                    break
+                answer = await self._once(url, limit_bytes, cut, conditions or {})
+            host.count(answer)
+            if answer.reason not in RETRY_REASONS or _asks_for_too_long(answer):
                 break
-            if attempt + 1 < MAX_ATTEMPTS:
-                host.rest(wait)
         return answer
 
-    async def _once(self, url: str, limit_bytes: int, cut: bool) -> Answer:
+    async def _once(
+        self, url: str, limit_bytes: int, cut: bool, conditions: Mapping[str, str]
+    ) -> Answer:
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                wire_url = self._wire_url(url)
-                async with self._session.get(wire_url, allow_redirects=False) as response:
+                async with self._session.get(
+                    self._wire_url(url), headers=conditions, allow_redirects=False
+                ) as response:
                     return await _read(url, response, limit_bytes, cut)
-        except _PrivateAddressError:
+        except PrivateAddressError:
             return Answer(url, "private_address")
         except TimeoutError:
             return Answer(url, "timeout")
@@ -193,8 +280,8 @@ class Fetcher:
         if host in self._chosen:
             return parsed.with_scheme("http") if parsed.scheme == "https" else parsed
         # aiohttp asks no resolver about an address that is written out
-        if not self._config.allow_private_addresses and _is_private_literal(host):
-            raise _PrivateAddressError(host)
+        if not self._allowance.admits_literal(host):
+            raise PrivateAddressError(host)
         return parsed
 
 
@@ -204,82 +291,68 @@ class _Host:
 
     connections: asyncio.Semaphore
     next_turn: float = 0.0
+    num_failures: int = 0  # in a row
+    is_given_up: bool = False
 
     @asynccontextmanager
-    async def turn(self, delay_seconds: float) -> AsyncIterator[None]:
+    async def turn(self, delay_seconds: float, of_all: asyncio.Semaphore) -> AsyncIterator[None]:
+        """Wait for this host's next turn and for one of the connections to all hosts.
+
+        A host's turn begins when both are there: who waits for a connection holds no turn, so
+        that two of a host's requests never leave at once after a wait.
+        """
+        clock = asyncio.get_running_loop().time
         async with self.connections:
-            clock = asyncio.get_running_loop().time
-            while (wait := self.next_turn - clock()) > 0:  # again: a busy answer may postpone it
-                await asyncio.sleep(wait)
-            self.next_turn = clock() + delay_seconds
-            yield
+            while True:
+                while not self.is_given_up and (wait := self.next_turn - clock()) > 0:
+                    await asyncio.sleep(wait)  # and look again: an answer may have postponed it
+                async with of_all:
+                    if self.is_given_up or self.next_turn <= clock():
+                        self.next_turn = clock() + delay_seconds
+                        yield
+                        return
 
-    def rest(self, seconds: float) -> None:
-        """Leave the host alone for a while: all requests to it, not only the one that failed."""
-        resume = asyncio.get_running_loop().time() + seconds
-        self.next_turn = max(self.next_turn, resume)
+    def count(self, answer: Answer) -> None:
+        """Take note of an answer: after a busy one or none, all of the host has a rest.
 
-
-class _PrivateAddressError(Exception):
-    """A name or a URL leads to an address that is not on the open internet."""
-
-
-class _GuardedResolver(AbstractResolver):
-    """Resolves names to public addresses only, or to where the machine's configuration says."""
-
-    def __init__(self, chosen: Mapping[str, ResolveResult], allow_private: bool) -> None:
-        self._chosen = chosen
-        self._allow_private = allow_private
-        self._dns = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Addresses of ``host``; _PrivateAddressError if it has none that may be connected to."""
-        if host in self._chosen:
-            return [self._chosen[host]]
-        found = await self._dns.resolve(host, port, family)
-        if self._allow_private:
-            return found
-        public = [result for result in found if not _is_private_literal(result["host"])]
-        if not public:
-            raise _PrivateAddressError(host)
-        return public
-
-    async def close(self) -> None:
-        """Nothing is held."""
-        await self._dns.close()
+        The rest doubles with each such answer in a row, unless the host says how long it needs;
+        a host that has nothing else to say, or that sends us away for long, is left alone.
+        """
+        if answer.reason not in HOST_FAILURES:
+            self.num_failures = 0
+            return
+        self.num_failures += 1
+        is_sent_away = answer.status == TOO_MANY_REQUESTS and _asks_for_too_long(answer)
+        if is_sent_away or self.num_failures >= MAX_HOST_FAILURES:
+            self.is_given_up = True
+        elif answer.reason in RETRY_REASONS and not _asks_for_too_long(answer):
+            seconds = answer.retry_after or RETRY_SECONDS * 2 ** (self.num_failures - 1)
+            resume = asyncio.get_running_loop().time() + min(seconds, MAX_RETRY_WAIT_SECONDS)
+            self.next_turn = max(self.next_turn, resume)
 
 
-def _chosen(host: str, address_port: str) -> ResolveResult:
-    address, colon, port = address_port.rpartition(":")
-    address = address.strip("[]")
-    if not colon or not port.isdigit() or not address:
-        raise ValueError(f"connect_to of {host!r} is {address_port!r}; write address:port")
-    return ResolveResult(
-        hostname=host,
-        host=address,
-        port=int(port),
-        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-        proto=0,
-        flags=socket.AI_NUMERICHOST,
-    )
+def _asks_for_too_long(answer: Answer) -> bool:
+    return (answer.retry_after or 0) > MAX_RETRY_WAIT_SECONDS
 
 
-def _is_private_literal(host: str) -> bool:
-    try:
-        return not is_public(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
-    except ValueError:  # a name
-        return False
+async def _once_for(
+    tasks: dict[str, asyncio.Task[Value]],
+    origin: str,
+    read: Callable[[str], Coroutine[None, None, Value]],
+) -> Value:
+    """What was read of an origin, by whoever was the first to ask."""
+    if origin not in tasks:
+        tasks[origin] = asyncio.create_task(read(origin))
+    return await asyncio.shield(tasks[origin])
 
 
 async def _read(url: str, response: aiohttp.ClientResponse, limit_bytes: int, cut: bool) -> Answer:
     status = response.status
     headers = tuple(
-        (name, ", ".join(response.headers.getall(name)))
-        for name in KEPT_HEADERS
-        if name in response.headers
+        (name, value) for name in KEPT_HEADERS for value in response.headers.getall(name, [])
     )
+    if status == NOT_MODIFIED:
+        return Answer(url, UNCHANGED, status, headers)
     if 300 <= status < 400 and "Location" in response.headers:
         location = normalise(response.headers["Location"], url)
         reason = "redirect" if location else "bad_redirect"
@@ -287,52 +360,27 @@ async def _read(url: str, response: aiohttp.ClientResponse, limit_bytes: int, cu
     if status != 200:
         retry_after = _retry_after_seconds(response.headers.get("Retry-After", ""))
         return Answer(url, f"status_{status}", status, headers, retry_after=retry_after)
-    body, refusal = await _read_body(response, limit_bytes, cut)
-    return Answer(url, refusal, status, headers, body)
-
-
-async def _read_body(
-    response: aiohttp.ClientResponse, limit_bytes: int, cut: bool
-) -> tuple[bytes, str | None]:
-    """Read and unpack at most ``limit_bytes``; beyond them the page is refused, or cut."""
-    unpack = _unpacker(response.headers.get("Content-Encoding", ""))
-    if unpack is None:
-        return b"", "content_encoding"
-    body = bytearray()
+    encodings = ",".join(response.headers.getall("Content-Encoding", []))
+    body, is_cut = await _read_body(response, limit_bytes)
+    if is_cut and not cut:
+        return Answer(url, "too_large", status, headers)
     try:
-        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-            body += unpack(chunk, limit_bytes + 1 - len(body))
-            if len(body) > limit_bytes:
-                return (bytes(body[:limit_bytes]), None) if cut else (b"", "too_large")
-    except zlib.error:
-        return b"", "content_encoding"
-    return bytes(body), None
+        body = unpack(body, encodings, limit_bytes, partial=is_cut)
+    except BadEncodingError:
+        return Answer(url, "content_encoding", status, headers)
+    if len(body) > limit_bytes and not cut:
+        return Answer(url, "too_large", status, headers)
+    return Answer(url, None, status, headers, body[:limit_bytes])
 
 
-def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
-    """A function (chunk, most bytes to return) for a Content-Encoding; None if unknown."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return lambda chunk, limit: chunk
-    if encoding in ("gzip", "x-gzip"):
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
-    if encoding == "deflate":
-        return _Deflate().unpack
-    return None
-
-
-@dataclass
-class _Deflate:
-    """Servers disagree whether deflate has a zlib header; the first byte tells."""
-
-    _unpack: Callable[[bytes, int], bytes] | None = field(default=None)
-
-    def unpack(self, chunk: bytes, limit: int) -> bytes:
-        if self._unpack is None:
-            has_header = chunk[:1] and chunk[0] & 0x0F == zlib.DEFLATED
-            bits = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
-            self._unpack = zlib.decompressobj(bits).decompress
-        return self._unpack(chunk, limit)
+async def _read_body(response: aiohttp.ClientResponse, limit_bytes: int) -> tuple[bytes, bool]:
+    """Read at most ``limit_bytes`` as they were sent; tells whether there were more."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        body += chunk
+        if len(body) > limit_bytes:
+            return bytes(body[:limit_bytes]), True
+    return bytes(body), False
 
 
 def _retry_after_seconds(value: str) -> float | None:

@@ -6,50 +6,115 @@ that must keep all hosts served. Every expression here runs in linear time on an
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
+from tasks.crawl.reservations import TDM_NAME, USAGE_NAME, forbids_training, is_reserved
 from tasks.crawl.urls import normalise
 
 MAX_LINKS_PER_PAGE = 10_000
 MAX_TAG_CHARS = 4096
 # No "<" inside a tag: each tag is scanned once, even where none is ever closed.
-TAG = re.compile(rf"<(a|area|base|meta)\s([^<>]{{1,{MAX_TAG_CHARS}}})>", re.IGNORECASE)
+TAG = re.compile(rf"<(a|area|base|link|meta)\s([^<>]{{1,{MAX_TAG_CHARS}}})>", re.IGNORECASE)
 ATTRIBUTE = re.compile(
     r"""(?<![\w-])([a-z-]{1,20})\s{0,20}=\s{0,20}("[^"]*"|'[^']*'|[^\s"']+)""", re.IGNORECASE
 )
 META_CHARSET = re.compile(rb"<meta[^<>]{1,400}?charset\s{0,20}=\s{0,20}[\"']?([\w-]{2,30})", re.I)
 
 
+# Directives of X-Robots-Tag that have a value; any other word before a colon is a robot's name.
+VALUED_DIRECTIVES = frozenset(
+    ["max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"]
+)
+ROBOT_NAME = re.compile(r"[A-Za-z_*][\w.*-]*")
+LINK_HEADER = re.compile(r"<([^<>]{1,2000})>([^<>]*)")
+CANONICAL_REL = re.compile(r";\s{0,9}rel\s{0,9}=\s{0,9}\"?(?:[^\",;]{0,99}\s)?canonical\b", re.I)
+
+
 @dataclass(frozen=True, slots=True)
 class PageLinks:
-    """The distinct normalised links of a page, in order, and its wishes."""
+    """The distinct normalised links of a page, in order, its own address, and its wishes.
+
+    Args:
+        directives: what it asks of robots: ``noindex``, ``noai`` …
+        tdm_reserved: the rights to mine it are reserved.
+        no_training: it may not be trained on.
+        canonical: the address that it says is its own, normalised.
+    """
 
     links: tuple[str, ...]
     directives: frozenset[str]
+    tdm_reserved: bool = False
+    no_training: bool = False
+    canonical: str | None = None
 
-    @property
-    def refusal(self) -> str | None:
-        """Why the page may not be kept, or None."""
-        for directive, reason in (("noindex", "noindex"), ("noai", "noai"), ("none", "noindex")):
-            if directive in self.directives:
-                return reason
-        return None
+    def refusal(self, *, tags: bool = True, opt_out: bool = True) -> str | None:
+        """Why the page may not be kept, or None.
+
+        Args:
+            tags: obey what is asked of search engines: noindex, none.
+            opt_out: obey what is asked of machine learning: noai, TDM reservation, Content-Usage.
+                (noimageai speaks of pictures, which nobody takes here.)
+        """
+        if tags and self.directives & {"noindex", "none"}:
+            return "noindex"
+        if opt_out and "noai" in self.directives:
+            return "noai"
+        if opt_out and self.tdm_reserved:
+            return "tdm_reservation"
+        return "no_training" if opt_out and self.no_training else None
 
 
-def page_links(url: str, html: str, robots_header: str, agent: str) -> PageLinks:
-    """Read the links of ``html``, found at ``url``; none if the page asks not to follow them.
+def page_links(
+    url: str,
+    html: str,
+    headers: Sequence[tuple[str, str]],
+    agent: str,
+    *,
+    obey_nofollow: bool = True,
+) -> PageLinks:
+    """Read what ``html``, found at ``url``, links to and says of itself.
 
     Args:
-        robots_header: the X-Robots-Tag of the answer, empty if there was none.
+        headers: names and values of the answer's headers; one name may come several times.
         agent: our product token, in lower case: a page may speak to us alone.
+        obey_nofollow: leave out links that it asks not to follow.
     """
     tags = [(m[1].lower(), _attributes(m[2])) for m in TAG.finditer(_visible(html))]
-    directives = frozenset(_directives(tags, agent)) | _header_directives(robots_header, agent)
-    if directives & {"nofollow", "none"}:
-        return PageLinks((), directives)
-    return PageLinks(tuple(_links(url, tags)), directives)
+    directives = frozenset(_directives(tags, agent)) | header_directives(headers, agent)
+    may_follow = not obey_nofollow or not directives & {"nofollow", "none"}
+    reserved = [value for name, value in headers if name.lower() == TDM_NAME]
+    reserved += [a.get("content", "") for name, a in tags if _is_meta(name, a, TDM_NAME)]
+    canonical = _linked_canonical(headers) or _tagged_canonical(tags)
+    return PageLinks(
+        tuple(_links(url, tags, obey_nofollow)) if may_follow else (),
+        directives,
+        any(map(is_reserved, reserved)),
+        any(forbids_training(value) for name, value in headers if name.lower() == USAGE_NAME),
+        normalise(canonical, url) if canonical else None,
+    )
+
+
+def header_directives(headers: Sequence[tuple[str, str]], agent: str) -> frozenset[str]:
+    """The words of X-Robots-Tag headers that are meant for all or for ``agent``.
+
+    A name in front holds for the words after it, up to the next name or the header's end:
+    ``otherbot: noindex, nofollow, bloomerybot: noai``.
+    """
+    words: set[str] = set()
+    for header, value in headers:
+        if header.lower() != "x-robots-tag":
+            continue
+        addressee = ""
+        for part in value.split(","):
+            name, colon, rest = part.partition(":")
+            name = name.strip().lower()
+            if colon and ROBOT_NAME.fullmatch(name) and name not in VALUED_DIRECTIVES:
+                addressee, part = name, rest
+            if addressee in ("", "*", agent):
+                words.update(_words(part))
+    return frozenset(words)
 
 
 def decode(body: bytes, charset: str | None) -> str:
@@ -62,11 +127,14 @@ def decode(body: bytes, charset: str | None) -> str:
         return body.decode("utf-8", errors="replace")
 
 
-def _links(url: str, tags: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
+def _links(
+    url: str, tags: Iterable[tuple[str, dict[str, str]]], obey_nofollow: bool
+) -> Iterator[str]:
     base, seen = url, {url}
     for name, attributes in tags:
         href = attributes.get("href")
-        if href is None or "nofollow" in attributes.get("rel", "").lower().split():
+        rel = attributes.get("rel", "").lower().split()
+        if href is None or (obey_nofollow and "nofollow" in rel):
             continue
         if name == "base":
             base = normalise(href, url) or base
@@ -79,21 +147,30 @@ def _links(url: str, tags: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str
 
 def _directives(tags: Iterable[tuple[str, dict[str, str]]], agent: str) -> Iterator[str]:
     for name, attributes in tags:
-        if name == "meta" and attributes.get("name", "").lower() in ("robots", agent):
+        if _is_meta(name, attributes, "robots", agent):
             yield from _words(attributes.get("content", ""))
 
 
-def _header_directives(value: str, agent: str) -> frozenset[str]:
-    """X-Robots-Tag is a list of words, of which some may be addressed: ``otherbot: noindex``."""
-    words: set[str] = set()
-    addressee = ""
-    for part in value.split(","):
-        name, colon, rest = part.partition(":")
-        if colon and name.strip().lower() != "unavailable_after":
-            addressee, part = name.strip().lower(), rest
-        if addressee in ("", agent):
-            words.update(_words(part))
-    return frozenset(words)
+def _is_meta(tag: str, attributes: Mapping[str, str], *names: str) -> bool:
+    return tag == "meta" and attributes.get("name", "").strip().lower() in names
+
+
+def _linked_canonical(headers: Sequence[tuple[str, str]]) -> str | None:
+    for name, value in headers:
+        for match in LINK_HEADER.finditer(value if name.lower() == "link" else ""):
+            if CANONICAL_REL.search(match[2]):
+                return match[1].strip()
+    return None
+
+
+def _tagged_canonical(tags: Iterable[tuple[str, dict[str, str]]]) -> str | None:
+    """The one canonical address of a page; of several different ones none counts."""
+    found = {
+        attributes.get("href", "").strip()
+        for name, attributes in tags
+        if name == "link" and "canonical" in attributes.get("rel", "").lower().split()
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _words(text: str) -> list[str]:

@@ -6,16 +6,30 @@ with every answer, would make equal crawls differ, and serve no later stage. As 
 the payload is stored unpacked and its headers say so.
 """
 
+import base64
+import hashlib
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 SOFTWARE = "Bloomery"
 # Kept of an answer's headers, in this order and spelling.
-KEPT_HEADERS = ("Content-Type", "Content-Language", "Last-Modified", "Link", "X-Robots-Tag")
+KEPT_HEADERS = (
+    "Content-Type",
+    "Content-Language",
+    "ETag",
+    "Last-Modified",
+    "Link",
+    "X-Robots-Tag",
+    "TDM-Reservation",
+    "TDM-Policy",
+    "Content-Usage",
+)
+NOT_MODIFIED_PROFILE = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
+SAME_PAYLOAD_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
 
 
 def record_id(url: str, snapshot: str) -> str:
@@ -42,6 +56,39 @@ def page_record(
     return _record("response", url, snapshot, date, body, None, http)
 
 
+def revisit_record(
+    url: str,
+    snapshot: str,
+    date: str,
+    headers: Sequence[tuple[str, str]],
+    *,
+    digest: str,
+    stored_at: str,
+    not_modified: bool,
+) -> bytes:
+    """A page that is still what it was, as a ``revisit`` record (WARC 1.1, 6.7).
+
+    Args:
+        digest: the payload's, as its own record has it.
+        stored_at: the date of that record.
+        not_modified: the server said so (304); else it sent the same bytes again.
+    """
+    status = "304 Not Modified" if not_modified else "200 OK"
+    fields = {
+        "WARC-Profile": NOT_MODIFIED_PROFILE if not_modified else SAME_PAYLOAD_PROFILE,
+        "WARC-Refers-To-Target-URI": url,
+        "WARC-Refers-To-Date": stored_at,
+        "WARC-Payload-Digest": digest,
+    }
+    http = StatusAndHeaders(status, list(headers), protocol="HTTP/1.1")
+    return _record("revisit", url, snapshot, date, b"", None, http, fields)
+
+
+def payload_digest(body: bytes) -> str:
+    """The digest of a payload as WARC files write it."""
+    return f"sha1:{base64.b32encode(hashlib.sha1(body, usedforsecurity=False).digest()).decode()}"
+
+
 def file_record(url: str, snapshot: str, date: str, content_type: str, body: bytes) -> bytes:
     """A file as a ``resource`` record."""
     return _record("resource", url, snapshot, date, body, content_type)
@@ -55,10 +102,15 @@ def _record(
     body: bytes,
     content_type: str | None,
     http: StatusAndHeaders | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> bytes:
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=True, warc_version="1.1")  # zlib writes no time into the member
-    headers = {"WARC-Record-ID": record_id(url or "", snapshot), "WARC-Date": date}
+    headers = {
+        "WARC-Record-ID": record_id(url or "", snapshot),
+        "WARC-Date": date,
+        **(fields or {}),
+    }
     if content_type:
         headers["Content-Type"] = content_type
     writer.write_record(

@@ -8,10 +8,13 @@ extract; here nothing is parsed but links.
 import sys
 from typing import Any
 
+from tasks.common.funnel import Funnel
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.crawl import python_docs
+from tasks.crawl.answer import UNCHANGED
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.files import checksums, take_archives, take_files
+from tasks.crawl.refresh import NOT_DUE
 from tasks.crawl.urls import normalise
 from tasks.crawl.web import crawl_web
 
@@ -27,9 +30,27 @@ LIMIT_FIELDS = (
     "max_depth",
     "timeout_seconds",
     "user_agent",
+    "follow_sitemaps",
+    "max_sitemap_urls",
+    "strip_parameters",
+    "max_urls_per_host",
+    "max_urls_per_pattern",
+    "max_known_urls",
+    "respect_robots_txt",
+    "robots_agents",
+    "respect_robots_tags",
+    "respect_opt_out",
+)
+WEB_FIELDS = (
+    "snapshot",
+    "allow_private_addresses",
+    "private_hosts",
+    "refresh_of",
+    "min_recrawl_days",
+    "max_recrawl_days",
 )
 TYPE_FIELDS = {
-    "web": (*LIMIT_FIELDS, "snapshot", "allow_private_addresses"),
+    "web": (*LIMIT_FIELDS, *WEB_FIELDS),
     "python-docs": LIMIT_FIELDS,
     "files": ("max_page_bytes",),
     "warc": (),
@@ -53,13 +74,18 @@ def identity(config: SourceConfig) -> dict[str, Any]:
 def run(context: StageContext, config: SourceConfig) -> Outcome:
     """Bring the pages of one source in."""
     outcome = _bring_in(context, config)
-    if outcome.funnel and not outcome.funnel.num_kept:
+    if outcome.funnel and not outcome.funnel.num_kept and not _is_known(outcome.funnel):
         context.workspace.discard()  # or the next attempt would find these refusals committed
         raise ValueError(
             f"source {config.name!r} gave no pages, which is no result to keep: "
             f"{outcome.funnel.dropped}; look at the network, the seeds and the rules, and run again"
         )
     return outcome
+
+
+def _is_known(funnel: Funnel) -> bool:
+    """Whether a refresh found all as it was, which is a result."""
+    return any(reason in funnel.dropped for reason in (UNCHANGED, NOT_DUE))
 
 
 def _bring_in(context: StageContext, config: SourceConfig) -> Outcome:
@@ -80,4 +106,4 @@ def _crawl_python_docs(context: StageContext, config: SourceConfig) -> Outcome:
         return crawl_web(context, site, connect_to, python_docs.SNAPSHOT)
 
 
-STAGE = Stage(name="crawl", version=1, config=SourceConfig, inputs=(), run=run, identity=identity)
+STAGE = Stage(name="crawl", version=2, config=SourceConfig, inputs=(), run=run, identity=identity)

@@ -5,8 +5,9 @@ In: rows and records, in order. Out: ``pages.parquet``, one row for each URL tha
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.common.stage import Outcome
 from tasks.crawl.record import info_record
 
 TABLE_NAME = "pages.parquet"
+ROWS_PER_GROUP = 50_000
 MAX_SHARD_BYTES = 16 * 1024 * 1024
 NO_DATE = "1970-01-01T00:00:00Z"  # of what has no date of its own, such as files
 
@@ -32,6 +34,13 @@ PAGE_SCHEMA = pa.schema(
         pa.field("depth", pa.int32()),
         pa.field("location", pa.string()),  # where it redirected to
         pa.field("shard", pa.string()),  # the file that holds its record
+        # What a later crawl needs to ask only for what has changed:
+        pa.field("digest", pa.string()),  # of the page as it was last seen, kept or unchanged
+        pa.field("etag", pa.string()),
+        pa.field("last_modified", pa.string()),
+        pa.field("stored_at", pa.string()),  # the date of the record that holds that page
+        pa.field("canonical", pa.string()),  # its address by its own account, if that is another
+        pa.field("interval_days", pa.float64()),  # after which to ask for it again
     ]
 )
 
@@ -54,6 +63,12 @@ class PageRow:
     depth: int | None = None
     location: str | None = None
     shard: str | None = None
+    digest: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    stored_at: str | None = None
+    canonical: str | None = None
+    interval_days: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for a commit."""
@@ -94,17 +109,32 @@ class Shards:
         return name
 
 
-def finish(folder: Path, rows: Sequence[PageRow]) -> Outcome:
-    """Write the page table and draw up the ledger."""
-    columns = {name: [getattr(row, name) for row in rows] for name in PAGE_SCHEMA.names}
-    pq.write_table(pa.table(columns, PAGE_SCHEMA), folder / TABLE_NAME, compression="zstd")
-    kept = [row for row in rows if row.reason is None]
-    metrics = {
-        "pages": len(kept),
-        "bytes": sum(row.bytes or 0 for row in kept),
-        "statuses": dict(sorted(Counter(str(r.status) for r in rows if r.status).items())),
-    }
-    return Outcome(funnel=Funnel.of(row.reason for row in rows), metrics=metrics)
+def finish(
+    folder: Path, rows: Iterable[PageRow], metrics: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Write the page table and draw up the ledger; holds few rows at a time.
+
+    Args:
+        metrics: what to add to the counts made here.
+    """
+    reasons: Counter[str | None] = Counter()
+    statuses: Counter[str] = Counter()
+    num_bytes = 0
+    rows = iter(rows)
+    with pq.ParquetWriter(folder / TABLE_NAME, PAGE_SCHEMA, compression="zstd") as writer:
+        while group := list(islice(rows, ROWS_PER_GROUP)):
+            columns = {name: [getattr(row, name) for row in group] for name in PAGE_SCHEMA.names}
+            writer.write_table(pa.table(columns, PAGE_SCHEMA))
+            reasons.update(row.reason for row in group)
+            statuses.update(str(row.status) for row in group if row.status)
+            num_bytes += sum(row.bytes or 0 for row in group if row.reason is None)
+    num_kept = reasons.pop(None, 0)
+    dropped = {str(reason): reasons[reason] for reason in sorted(map(str, reasons))}
+    found = {"pages": num_kept, "bytes": num_bytes, "statuses": dict(sorted(statuses.items()))}
+    return Outcome(
+        funnel=Funnel(num_in=num_kept + reasons.total(), num_kept=num_kept, dropped=dropped),
+        metrics={**found, **(metrics or {})},
+    )
 
 
 def _groups(records: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 from urllib.parse import urljoin
 
 import can_ada
@@ -45,6 +46,60 @@ def origin_of(url: str) -> str:
 
 
 @dataclass(frozen=True)
+class Cleaner:
+    """Takes out of URLs what names a visitor or a campaign and not a page.
+
+    Args:
+        dropped: the query keys, and parameters of path segments, to take out.
+    """
+
+    dropped: re.Pattern[str] | None = None
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Cleaner":
+        """For names in which ``*`` stands for anything, whatever their case: ``utm_*``."""
+        if not names:
+            return cls()
+        return cls(re.compile("|".join(translate(name.lower()) for name in names)))
+
+    def clean(self, url: str) -> str:
+        """A normalised URL without those parameters; the others stay in their order."""
+        if not self.dropped or ("?" not in url and ";" not in url):
+            return url
+        path, mark, query = url.partition("?")
+        if ";" in path:
+            path = "/".join(self._without(segment, ";", first=1) for segment in path.split("/"))
+        query = self._without(query, "&")
+        return f"{path}{mark}{query}" if query else path
+
+    def redirect(self, location: str, url: str) -> str:
+        """Where a redirect from ``url`` leads: cleaned, unless that is where it came from.
+
+        Some sites give a visitor without cookies a session by such a redirect.
+        """
+        cleaned = self.clean(location)
+        return location if cleaned == url else cleaned
+
+    def _without(self, text: str, separator: str, first: int = 0) -> str:
+        assert self.dropped
+        parts = text.split(separator)
+        kept = [p for p in parts[first:] if not self.dropped.match(p.partition("=")[0].lower())]
+        return separator.join([*parts[:first], *kept])
+
+
+def believed_canonical(url: str, canonical: str | None, scope: "Scope") -> str | None:
+    """The address that a page at ``url`` says is its own, if that is another and may be believed.
+
+    It must be one that the crawl would visit. A page deep in a site that names the front page is
+    not believed: that is a template's mistake, and would lose the whole site.
+    """
+    if not canonical or canonical == url or scope.refusal(canonical, depth=1):
+        return None
+    is_front = can_ada.parse(canonical).pathname == "/" and "?" not in canonical
+    return None if is_front and can_ada.parse(url).pathname != "/" else canonical
+
+
+@dataclass(frozen=True)
 class Scope:
     """Which URLs a crawl may visit.
 
@@ -68,6 +123,10 @@ class Scope:
             tuple(map(re.compile, include)),
             tuple(map(re.compile, exclude)),
         )
+
+    def may_enter(self, url: str) -> bool:
+        """Whether the crawl may visit other pages of the host of a normalised URL it visits."""
+        return bool(self.include) or _without_www(host_of(url)) in self.hosts
 
     def refusal(self, url: str, depth: int) -> str | None:
         """Name the rule that keeps a normalised URL out, or None to let it in.

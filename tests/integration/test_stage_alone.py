@@ -12,6 +12,7 @@ from warcio.warcwriter import WARCWriter
 from flows.cli import main
 from tasks.common.manifest import Manifest
 from tests.stages import given
+from tests.unit.crawl.crawl_site import numbered_site, serving
 
 PROSE = (
     "The quick brown fox of the north is a careful animal, and it does not jump over the lazy dog "
@@ -75,6 +76,17 @@ def test_packed_jsonl_with_bad_lines_that_are_set_aside_and_counted(tmp_path, ca
 def test_crawl_takes_files_and_archives(archive, tmp_path):
     names = [entry.name for entry in _stage("crawl", archive, tmp_path / "pages").files]
     assert names == ["pages.parquet", "pages.warc.gz"]
+
+
+def test_crawl_takes_a_list_of_urls(tmp_path):
+    with serving(numbered_site(3)) as site:
+        urls = [f"http://{site.address}/{number}" for number in (0, 2)]
+        listed = tmp_path / "urls.txt"
+        listed.write_text("# two pages\n" + "\n".join(urls) + "\n\n")
+        manifest = _stage("crawl", listed, tmp_path / "pages", "private_hosts=[127.0.0.1]")
+    assert manifest.funnel.num_kept == 2
+    extracted = _stage("extract", tmp_path / "pages", tmp_path / "texts")
+    assert extracted.funnel.num_in == 2
 
 
 @pytest.mark.parametrize(
