@@ -32,6 +32,8 @@ PAGE_SCHEMA = pa.schema(
         pa.field("depth", pa.int32()),
         pa.field("location", pa.string()),  # where it redirected to
         pa.field("shard", pa.string()),  # the file that holds its record
+        pa.field("offset_bytes", pa.int64()),  # where in that file, if known
+        pa.field("language", pa.string()),  # ISO 639-3 codes, the main one first, if known
     ]
 )
 
@@ -54,6 +56,8 @@ class PageRow:
     depth: int | None = None
     location: str | None = None
     shard: str | None = None
+    offset_bytes: int | None = None
+    language: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for a commit."""
