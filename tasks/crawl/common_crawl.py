@@ -36,7 +36,7 @@ PAGES_FIELDS = (*INDEX_FILTERS, "mime_types", "statuses", "max_pages", "max_page
 # Dot-folders of the workspace, which live until the artifact is sealed.
 DOWNLOAD_FOLDER = ".download"
 INDEX_FOLDER = ".index"
-MAX_SHARD_PAGES = 500  # read between two commits
+MAX_SHARD_PAGES = 250  # read between two commits
 # Between the answers of two pages of one site lie a request and a metadata record, some 2 kB.
 MAX_GAP_BYTES = 32 * 1024
 MAX_SPAN_BYTES = 8 * 1024 * 1024

@@ -29,11 +29,33 @@ CRAWL_ID = "CC-MAIN-2026-43"
 SEGMENT = "1760000000000.1"
 WARC_FOLDER = f"crawl-data/{CRAWL_ID}/segments/{SEGMENT}"
 
-_STRINGS = """url_surtkey url url_host_name url_host_tld url_host_2nd_last_part url_host_3rd_last_part
-url_host_4th_last_part url_host_5th_last_part url_host_registry_suffix url_host_registered_domain
-url_host_private_suffix url_host_private_domain url_host_name_reversed url_protocol url_path url_query
-fetch_redirect content_digest content_mime_type content_mime_detected content_charset
-content_languages content_truncated warc_filename warc_segment""".split()
+_STRINGS = (
+    "url_surtkey",
+    "url",
+    "url_host_name",
+    "url_host_tld",
+    "url_host_2nd_last_part",
+    "url_host_3rd_last_part",
+    "url_host_4th_last_part",
+    "url_host_5th_last_part",
+    "url_host_registry_suffix",
+    "url_host_registered_domain",
+    "url_host_private_suffix",
+    "url_host_private_domain",
+    "url_host_name_reversed",
+    "url_protocol",
+    "url_path",
+    "url_query",
+    "fetch_redirect",
+    "content_digest",
+    "content_mime_type",
+    "content_mime_detected",
+    "content_charset",
+    "content_languages",
+    "content_truncated",
+    "warc_filename",
+    "warc_segment",
+)
 INDEX_SCHEMA = pa.schema(
     [(name, pa.string()) for name in _STRINGS]
     + [
@@ -266,6 +288,7 @@ def hosting(root: Path) -> Iterator[ArchiveHost]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # header and body in one packet
 
         def do_GET(self) -> None:
             path = unquote(self.path).lstrip("/")
@@ -323,6 +346,7 @@ def hosting(root: Path) -> Iterator[ArchiveHost]:
             step = 4096 if fault and fault.pause_seconds else max(1, len(rest))
             for at in range(0, len(rest), step):
                 self.wfile.write(rest[at : at + step])
+                self.wfile.flush()
                 with host.lock:
                     host.sent[unquote(self.path).lstrip("/")] += len(rest[at : at + step])
                 if fault and fault.pause_seconds:
@@ -335,7 +359,7 @@ def hosting(root: Path) -> Iterator[ArchiveHost]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         host.url = f"http://127.0.0.1:{server.server_port}/"
         yield host
         server.shutdown()
