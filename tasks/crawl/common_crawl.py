@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 from tasks.common.fanout import map_pieces
 from tasks.common.stage import Outcome, StageContext
 from tasks.crawl.config import COMMON_CRAWL_URL, INDEX_FILTERS, SourceConfig
+from tasks.crawl.data_host import NotThereError
 from tasks.crawl.files import ARCHIVE_SUFFIXES
 from tasks.crawl.ranges import IndexedPage, Span, choose, look_into, page_groups, spans
-from tasks.crawl.remote import NotThereError, Remote
+from tasks.crawl.remote import Remote
 from tasks.crawl.table import MAX_SHARD_BYTES, NO_DATE, PageRow, Shards, finish, shard_name
 from tasks.crawl.url_index import PAGES_SCHEMA, indexed_pages, lowest, read_part
 
@@ -309,7 +310,12 @@ def _watched(context: StageContext, remote: Remote) -> Iterator[None]:
                 remote.stop()
             now, num_bytes = time.monotonic(), remote.num_bytes
             megabytes_per_second = (num_bytes - before) / (now - since) / 1e6
-            context.log.info("%.1f MB read, %.2f MB/s", num_bytes / 1e6, megabytes_per_second)
+            context.log.info(
+                "%.1f MB in %d requests, %.2f MB/s",
+                num_bytes / 1e6,
+                remote.num_requests,
+                megabytes_per_second,
+            )
             before, since = num_bytes, now
 
     thread = Thread(target=watch, daemon=True)

@@ -268,6 +268,8 @@ def _check_common_crawl(source: SourceConfig) -> None:
                 f"source {source.name!r} takes single pages, not num_files={source.num_files}; "
                 "use max_pages, or crawl_part=warc, wet or wat for whole archive files"
             )
+        if dotted := [tld for tld in source.tlds if "." in tld]:
+            raise ValueError(f"the top-level domain of {dotted[0]!r} is what follows its last dot")
         if not (source.registered_domains or source.hosts or source.tlds or source.share):
             raise ValueError(
                 f"source {source.name!r} would read the whole URL index, some 150 GB; name "

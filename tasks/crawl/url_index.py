@@ -9,7 +9,7 @@ Columns: https://github.com/commoncrawl/cc-index-table (cc-index-schema-flat.jso
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ OPTIONAL = ("content_languages", "content_mime_detected")  # crawls before Augus
 PAGES_SCHEMA = pa.schema(
     [pa.field("rank", pa.uint64()), *(pa.field(name, kind) for name, (_, kind) in COLUMNS.items())]
 )
+BATCH_ROWS = 1 << 16
 REVERSED_HOST = "url_host_name_reversed"
 
 
@@ -148,8 +149,7 @@ def _may_overlap(statistics: pq.Statistics | None, bounds: list[tuple[Any, Any]]
 def _matches(parquet: pq.ParquetFile, group: int, config: SourceConfig) -> pa.Table:
     """The lines of one row group that pass, in our columns."""
     have = set(parquet.schema_arrow.names)
-    equalities = _equalities(config)
-    needed = [*equalities, *(["content_languages"] if config.languages else [])]
+    needed = [*_equalities(config), *(["content_languages"] if config.languages else [])]
     if missing := [column for column in needed if column not in have]:
         raise ValueError(
             f"the index of {config.crawl_id} has no column {', '.join(missing)}: leave that filter "
@@ -157,17 +157,32 @@ def _matches(parquet: pq.ParquetFile, group: int, config: SourceConfig) -> pa.Ta
         )
     mask = np.ones(parquet.metadata.row_group(group).num_rows, dtype=bool)
     if needed:
-        tested = parquet.read_row_group(group, columns=needed)
-        for column, values in equalities.items():
-            kind = tested.schema.field(column).type
-            mask &= _as_mask(pc.is_in(tested[column], value_set=pa.array(values, kind)))
-        if config.languages:
-            mask &= _as_mask(_main_language_is(tested["content_languages"], config.languages))
-    if not mask.any():
-        return _in_our_columns(parquet.schema_arrow.empty_table())
-    columns = [theirs for theirs, _ in COLUMNS.values() if theirs in have]
-    found = parquet.read_row_group(group, columns=columns).filter(pa.array(mask))
-    return _url_matches(_in_our_columns(found), config)
+        mask = np.concatenate([_mask(batch, config) for batch in _batches(parquet, group, needed)])
+    found, position = [_in_our_columns(parquet.schema_arrow.empty_table())], 0
+    if mask.any():
+        columns = [theirs for theirs, _ in COLUMNS.values() if theirs in have]
+        for batch in _batches(parquet, group, columns):
+            wanted = pa.array(mask[position : position + batch.num_rows])
+            found.append(_url_matches(_in_our_columns(batch.filter(wanted)), config))
+            position += batch.num_rows
+    return pa.concat_tables(found)
+
+
+def _batches(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.Table]:
+    """A row group bit by bit: unpacked at once it may take a gigabyte."""
+    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+        yield pa.Table.from_batches([batch])
+
+
+def _mask(table: pa.Table, config: SourceConfig) -> np.ndarray:
+    """Which lines pass the filters on columns."""
+    mask = np.ones(table.num_rows, dtype=bool)
+    for column, values in _equalities(config).items():
+        wanted = pa.array(values, table.schema.field(column).type)
+        mask &= _as_mask(pc.is_in(table[column], value_set=wanted))
+    if config.languages:
+        mask &= _as_mask(_main_language_is(table["content_languages"], config.languages))
+    return mask
 
 
 def _main_language_is(languages: pa.ChunkedArray, wanted: Sequence[str]) -> pa.ChunkedArray:

@@ -269,7 +269,7 @@ class ArchiveHost:
         self.serves_ranges = True
         self.asked: list[Asked] = []
         self.sent: Counter[str] = Counter()  # bytes of bodies by path
-        self.num_open = self.most_open = 0
+        self.num_connections = self.most_connections = 0
         self.lock = threading.Lock()
         self.url = ""
 
@@ -290,20 +290,26 @@ def hosting(root: Path) -> Iterator[ArchiveHost]:
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # header and body in one packet
 
+        def setup(self) -> None:
+            super().setup()
+            with host.lock:
+                host.num_connections += 1
+                host.most_connections = max(host.most_connections, host.num_connections)
+
+        def finish(self) -> None:
+            with host.lock:
+                host.num_connections -= 1
+            super().finish()
+
         def do_GET(self) -> None:
             path = unquote(self.path).lstrip("/")
             with host.lock:
                 asked = Asked(path, self.headers["Range"], self.headers["User-Agent"], time.time())
                 host.asked.append(asked)
-                host.num_open += 1
-                host.most_open = max(host.most_open, host.num_open)
             try:
                 self._answer(path)
             except OSError:  # the reader went away
                 self.close_connection = True
-            finally:
-                with host.lock:
-                    host.num_open -= 1
 
         def _answer(self, path: str) -> None:
             fault = host.next_fault(path)

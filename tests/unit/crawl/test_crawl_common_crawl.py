@@ -456,7 +456,7 @@ def test_no_more_connections_than_allowed_and_an_honest_name(host, machine, monk
     monkeypatch.setattr(common_crawl, "MAX_SHARD_PAGES", 10)
     config = source(host, share=1, max_connections_per_host=3, user_agent="TestBot/1 (+me@x.test)")
     take(machine, config)
-    assert 1 < host.most_open <= 3
+    assert 1 < host.most_connections <= 3
     assert {asked.agent for asked in host.asked} == {"TestBot/1 (+me@x.test)"}
 
 
@@ -477,7 +477,7 @@ def test_progress_is_told_in_megabytes_a_second(host, machine, crawl, monkeypatc
     for path in archives(crawl[1]):
         host.faults[path] = [Fault(pause_seconds=0.01)]
     take(machine, source(host, crawl_part="warc", share=1))
-    rates = [float(rate) for rate in re.findall(r"MB read, ([\d.]+) MB/s", caplog.text)]
+    rates = [float(rate) for rate in re.findall(r"MB in \d+ requests, ([\d.]+) MB/s", caplog.text)]
     assert rates and 0 < max(rates) < 10
 
 
@@ -591,6 +591,7 @@ def test_what_is_chosen_is(fields):
         ({"crawl_id": "2026-43"}, "crawl_id"),
         ({"crawl_id": "CC-MAIN-2026-43/../x"}, "crawl_id"),
         ({"tlds": []}, "150 GB"),
+        ({"tlds": ["co.uk"]}, "last dot"),
         ({"num_files": 3}, "max_pages"),
         ({"crawl_part": "wet", "tlds": []}, "either num_files or share"),
         ({"crawl_part": "wet", "tlds": [], "num_files": 1, "share": 0.1}, "either num_files or"),
@@ -609,6 +610,18 @@ def test_a_record_that_unpacks_without_end_is_measured_no_further_than_allowed()
     bomb = gzip.compress(b"WARC/1.0\r\n\r\nHTTP/1.1 200\r\n\r\n" + bytes(50_000_000))
     reason, num_bytes = ranges.look_into(bomb, 100_000)
     assert reason == "too_large" and num_bytes < 200_000
+
+
+def test_a_host_that_is_lost_while_a_column_is_read_ends_the_run(own_host, machine, crawl):
+    many = [
+        replace(crawl[1][0], page=Page(f"https://site{n % 500:03d}.com/{n}", 0))
+        for n in range(6_000)
+    ]
+    write_index(own_host.root, many, row_group_size=1_000)
+    path = next(p for p in _index_paths(own_host) if "part-00000" in p and "subset=warc" in p)
+    own_host.faults[path] = [Fault(), *[Fault(503)] * remote.MAX_ATTEMPTS]  # the footer is read
+    with pytest.raises(RuntimeError, match=r"part-00000.*run it again to go on"):
+        take(machine, source(own_host, hosts=["site000.com"]))
 
 
 def test_an_index_file_that_was_searched_is_not_searched_again(host, machine):
