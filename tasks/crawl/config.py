@@ -90,11 +90,7 @@ class SourceConfig(BaseModel):
         2, ge=1, le=32, title="Connections per host", description="Requests at the same time"
     )
     timeout_seconds: float = Field(
-        30.0,
-        gt=0,
-        le=600,
-        title="Timeout (seconds)",
-        description="web: for one request, whole; common-crawl: for a server's silence",
+        30.0, gt=0, le=600, title="Timeout (seconds)", description="For one request, whole"
     )
     user_agent: str = Field(
         DEFAULT_USER_AGENT,
