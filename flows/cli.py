@@ -269,7 +269,6 @@ def remove(artifact: str, store: str | None) -> None:
     "--input",
     "inputs",
     multiple=True,
-    required=True,
     metavar="PATH…",
     help="WARC, JSONL or Parquet files, or folders of them; several may follow.",
 )
@@ -290,6 +289,8 @@ def stage(
     \b
     bloomery stage extract --input pages.warc.gz --output texts
     bloomery stage filter --input texts --output kept --set min_words=30
+    bloomery stage crawl --output pages --set type=common-crawl \\
+      --set crawl_id=CC-MAIN-2026-43 --set 'registered_domains=[python.org]'
     """
     from flows.single import run_stage
 

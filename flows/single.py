@@ -2,8 +2,8 @@
 
 import logging
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,21 +34,40 @@ def run_stage(
 ) -> Manifest:
     """Run a data stage on files and leave its artifact as the folder ``output``.
 
+    A crawl whose settings name a source, e.g. ``type=common-crawl``, takes no files. What was cut
+    short goes on when the same is asked for again.
+
     Raises:
         ValueError: ``output`` is there already, or a file or setting is wrong.
     """
     if output.exists():
         raise ValueError(f"{output} is there already; name a new folder")
+    if not inputs and not (name == "crawl" and any(c.startswith("type=") for c in changes)):
+        raise ValueError(
+            f"{name} needs --input, files or folders" + ", or --set type=…" * (name == "crawl")
+        )
     inputs = [str(path) for given in inputs for path in _data_files(Path(given))]
     output.parent.mkdir(parents=True, exist_ok=True)
     stage = STAGES[name]
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".bloomery-") as folder:
-        machine = machine.model_copy(update={"store": folder})
+    with _scratch(output) as folder:
+        machine = machine.model_copy(update={"store": str(folder)})
         config = _config(stage, inputs, changes)
         refs = {} if name == "crawl" else {stage.inputs[0]: [_bring_in(stage, inputs, machine)]}
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
-        shutil.move(Store(folder).path(manifest.ref), output)
+        shutil.move(Store(str(folder)).path(manifest.ref), output)
     return manifest
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """A store beside ``output``; it stays, to go on from, if the run is cut short or gives up."""
+    folder = output.parent / f".bloomery-{output.name}"
+    try:
+        yield folder
+    except (ValueError, FileNotFoundError):  # for the user to mend; the next run is another one
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder)
 
 
 def _data_files(given: Path) -> list[Path]:
@@ -63,21 +82,16 @@ def _data_files(given: Path) -> list[Path]:
 def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
     values: dict[str, Any] = {}
     if stage.name == "crawl":
-        values = _web_source(inputs) or {
-            "name": "files",
-            "type": _source_type(inputs),
-            "paths": list(inputs),
-        }
+        values = _web_source(inputs) or _source(inputs)
     elif stage.name == "extract":
         values = {"source": "files"}
-    whole = parse_model(stage.config, values).model_dump(mode="json")
+    whole = stage.config.model_construct(**values).model_dump(mode="json")  # checked when changed
     return parse_model(stage.config, with_changes(whole, changes))
 
 
 def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> ArtifactRef:
     if stage.inputs == ("pages",):
-        bring = CRAWL
-        values = {"name": "files", "type": _source_type(inputs), "paths": list(inputs)}
+        bring, values = CRAWL, _source(inputs)
     else:
         bring, values = INGEST, {"paths": list(inputs)}
     manifest, _ = materialise(bring, parse_model(bring.config, values), {}, machine)
@@ -112,5 +126,10 @@ def _lists_urls(name: str) -> bool:
     return first.startswith(("http://", "https://"))
 
 
-def _source_type(inputs: Sequence[str]) -> str:
-    return "warc" if all(n.lower().endswith(ARCHIVE_SUFFIXES) for n in inputs) else "files"
+def _source(inputs: Sequence[str]) -> dict[str, Any]:
+    archives = all(name.lower().endswith(ARCHIVE_SUFFIXES) for name in inputs)
+    return {
+        "name": "files" if inputs else "pages",
+        "type": "warc" if archives else "files",
+        "paths": list(inputs),
+    }

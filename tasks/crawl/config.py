@@ -46,7 +46,12 @@ VISITOR_PARAMETERS = (
 
 LATEST = "latest"  # a refresh of whatever was made last; a run resolves it when it starts
 
-SourceType = Literal["web", "warc", "files", "python-docs"]
+COMMON_CRAWL_URL = "https://data.commoncrawl.org/"
+
+# Read by common-crawl for crawl_part=pages alone, and empty unless a user sets them.
+INDEX_FILTERS = ("registered_domains", "hosts", "tlds", "languages", "include", "exclude")
+
+SourceType = Literal["web", "warc", "files", "python-docs", "common-crawl"]
 Kind = Literal["prose", "code"]
 
 
@@ -64,6 +69,7 @@ class SourceConfig(BaseModel):
     type: SourceType = Field(
         title="Type",
         description="web: crawl sites; warc: archives on disk; files: any text files; "
+        "common-crawl: archives or pages of a crawl of Common Crawl; "
         "python-docs: the demo, this machine's Python documentation served as a site",
     )
     kind: Kind = Field("prose", title="Kind", description="Which filter rules apply later")
@@ -232,6 +238,74 @@ class SourceConfig(BaseModel):
         [], title="Patterns", description="files: names to take, e.g. *.py; empty takes all"
     )
 
+    # common-crawl
+    crawl_id: str = Field(
+        "",
+        title="Crawl id",
+        pattern=r"^(CC-[A-Z]+(-[0-9]+)*(/[0-9]{4}/[0-9]{2})?)?$",
+        description="common-crawl: which crawl, e.g. CC-MAIN-2026-43 or CC-NEWS/2026/10",
+    )
+    crawl_part: Literal["pages", "warc", "wet", "wat"] = Field(
+        "pages",
+        title="Part of the crawl",
+        description="common-crawl: pages: single pages that the URL index finds; warc, wet, wat: "
+        "whole archive files of pages, of their texts, or of their links and metadata",
+    )
+    num_files: int | None = Field(
+        None, ge=1, title="Files", description="common-crawl: whole archive files to take"
+    )
+    share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="Share (0 to 1)",
+        description="common-crawl: of the archive files to take, or of the URL index to read",
+    )
+    sample_seed: int = Field(
+        0,
+        ge=0,
+        title="Sample seed",
+        description="common-crawl: another number chooses other files and pages; "
+        "under one seed a smaller choice is part of a greater one",
+    )
+    registered_domains: list[str] = Field(
+        [],
+        title="Registered domains",
+        description="common-crawl, pages: of which domains, all their hosts, e.g. python.org",
+    )
+    hosts: list[str] = Field(
+        [], title="Hosts", description="common-crawl, pages: of which hosts, e.g. docs.python.org"
+    )
+    tlds: list[str] = Field(
+        [], title="Top-level domains", description="common-crawl, pages: e.g. de, org"
+    )
+    languages: list[str] = Field(
+        [],
+        title="Languages",
+        description="common-crawl, pages: main language, by ISO 639-3 code, e.g. deu, eng",
+    )
+    mime_types: list[str] = Field(
+        ["text/html", "application/xhtml+xml"],
+        title="Media types",
+        description="common-crawl, pages: as detected by content; empty takes any",
+    )
+    statuses: list[int] = Field(
+        [200], title="HTTP statuses", description="common-crawl, pages: empty takes any"
+    )
+    requests_per_second: float = Field(
+        5.0,
+        gt=0,
+        le=1000,
+        title="Requests per second",
+        description="common-crawl: begun at most; they ask for less than 10 over HTTPS",
+    )
+    base_url: str = Field(
+        COMMON_CRAWL_URL,
+        title="Base URL",
+        pattern=r"^(https?|s3)://[^\s?#]+$",
+        description="common-crawl: where its files are read: HTTPS, a mirror, or s3://commoncrawl/",
+    )
+
     @field_validator("snapshot", mode="before")
     @classmethod
     def _is_text(cls, snapshot: object) -> object:
@@ -291,6 +365,21 @@ class SourceConfig(BaseModel):
             )
         return self
 
+    @field_validator("registered_domains", "hosts", "tlds")
+    @classmethod
+    def _are_host_names(cls, names: list[str]) -> list[str]:
+        return [_host_name(name) for name in names]
+
+    @field_validator("languages")
+    @classmethod
+    def _are_language_codes(cls, languages: list[str]) -> list[str]:
+        for language in languages:
+            if not re.fullmatch(r"[a-z]{3}", language):
+                raise ValueError(
+                    f"{language!r} is no ISO 639-3 code; write three letters, e.g. deu for German"
+                )
+        return languages
+
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> "SourceConfig":
         if self.type == "web" and not self.seeds:
@@ -305,4 +394,50 @@ class SourceConfig(BaseModel):
             raise ValueError(f"source {self.name!r} has paths, which only warc and files read")
         if self.type != "web" and self.refresh_of:
             raise ValueError(f"source {self.name!r} has refresh_of, which only web reads")
+        if self.type == "common-crawl":
+            _check_common_crawl(self)
         return self
+
+
+def _host_name(name: str) -> str:
+    """A host or domain as the URL index spells it: lower case, IDNA, no dots around it."""
+    try:
+        host = name.strip().strip(".").encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        host = ""
+    if not re.fullmatch(r"[a-z0-9_.-]+", host):
+        raise ValueError(f"{name!r} is no host name; write e.g. python.org, without http:// or /")
+    return host
+
+
+def _check_common_crawl(source: SourceConfig) -> None:
+    """Refuse a source that names no crawl, no measure, or filters that would not be applied."""
+    if not source.crawl_id:
+        raise ValueError(
+            f"source {source.name!r} has no crawl_id; https://index.commoncrawl.org lists them"
+        )
+    if source.crawl_part == "pages":
+        if source.num_files:
+            raise ValueError(
+                f"source {source.name!r} takes single pages, not num_files={source.num_files}; "
+                "use max_pages, or crawl_part=warc, wet or wat for whole archive files"
+            )
+        if dotted := [tld for tld in source.tlds if "." in tld]:
+            raise ValueError(f"the top-level domain of {dotted[0]!r} is what follows its last dot")
+        if not (source.registered_domains or source.hosts or source.tlds or source.share):
+            raise ValueError(
+                f"source {source.name!r} would read the whole URL index, some 150 GB; name "
+                "registered_domains, hosts or tlds, or the share of it to read"
+            )
+    elif (source.num_files is None) == (source.share is None):
+        raise ValueError(
+            f"source {source.name!r} takes whole archive files of some 0.1 to 1 GB; "
+            "say how many with either num_files or share"
+        )
+    else:
+        unread = [name for name in INDEX_FILTERS if getattr(source, name)]
+        if unread:
+            raise ValueError(
+                f"source {source.name!r} takes whole archives, to which {', '.join(unread)} do "
+                "not apply; use crawl_part=pages"
+            )

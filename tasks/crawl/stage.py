@@ -12,6 +12,7 @@ from tasks.common.funnel import Funnel
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.crawl import python_docs
 from tasks.crawl.answer import UNCHANGED
+from tasks.crawl.common_crawl import identity_fields, take_common_crawl
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.files import checksums, take_archives, take_files
 from tasks.crawl.refresh import NOT_DUE
@@ -59,14 +60,15 @@ TYPE_FIELDS = {
 
 def identity(config: SourceConfig) -> dict[str, Any]:
     """What decides the pages of a source: its settings, and checksums in place of paths."""
-    fields = {*COMMON_FIELDS, *TYPE_FIELDS[config.type]}
+    own = identity_fields(config) if config.type == "common-crawl" else TYPE_FIELDS[config.type]
+    fields = {*COMMON_FIELDS, *own}
     values = config.model_dump(mode="json", include=fields)
     if config.type == "web":
         values["seeds"] = [normalise(seed) for seed in config.seeds]
     elif config.type == "python-docs":
         values["python"] = f"{sys.version} on {sys.platform}"
         values["modules"] = list(python_docs.module_names())
-    else:
+    elif config.type in ("files", "warc"):
         values["files"] = checksums(config)
     return values
 
@@ -95,6 +97,8 @@ def _bring_in(context: StageContext, config: SourceConfig) -> Outcome:
         return take_files(context, config)
     if config.type == "web":
         return crawl_web(context, config, context.machine.connect_to, config.snapshot)
+    if config.type == "common-crawl":
+        return take_common_crawl(context, config)
     return _crawl_python_docs(context, config)
 
 

@@ -41,6 +41,8 @@ PAGE_SCHEMA = pa.schema(
         pa.field("stored_at", pa.string()),  # the date of the record that holds that page
         pa.field("canonical", pa.string()),  # its address by its own account, if that is another
         pa.field("interval_days", pa.float64()),  # after which to ask for it again
+        pa.field("offset_bytes", pa.int64()),  # where in that file, if known
+        pa.field("language", pa.string()),  # ISO 639-3 codes, the main one first, if known
     ]
 )
 
@@ -69,6 +71,8 @@ class PageRow:
     stored_at: str | None = None
     canonical: str | None = None
     interval_days: float | None = None
+    offset_bytes: int | None = None
+    language: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for a commit."""

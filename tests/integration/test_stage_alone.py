@@ -11,7 +11,9 @@ from warcio.warcwriter import WARCWriter
 
 from flows.cli import main
 from tasks.common.manifest import Manifest
+from tasks.crawl import remote
 from tests.stages import given
+from tests.unit.crawl.archive_host import CRAWL_ID, Fault, build_crawl, hosting, sample_pages
 from tests.unit.crawl.crawl_site import numbered_site, serving
 
 PROSE = (
@@ -89,9 +91,43 @@ def test_crawl_takes_a_list_of_urls(tmp_path):
     assert extracted.funnel.num_in == 2
 
 
+def _crawl_from(host, output):
+    settings = ["type=common-crawl", f"crawl_id={CRAWL_ID}", "tlds=[de]", f"base_url={host.url}"]
+    settings += ["requests_per_second=1000", "max_connections_per_host=1"]
+    options = [option for setting in settings for option in ("--set", setting)]
+    return bloomery("stage", "crawl", "--output", output, *options)
+
+
+def test_a_crawl_alone_takes_a_source_without_files(tmp_path):
+    build_crawl(tmp_path / "host", sample_pages())
+    with hosting(tmp_path / "host") as host:
+        done = _crawl_from(host, tmp_path / "pages")
+    assert done.exit_code == 0, done.output
+    texts = _stage("extract", tmp_path / "pages", tmp_path / "texts")
+    assert texts.funnel.num_in == 54, "nine hosts under .de, six pages each"
+
+
+def test_a_crawl_alone_that_gave_up_goes_on_when_it_is_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.001)
+    last = build_crawl(tmp_path / "host", sample_pages())[-1].path
+    with hosting(tmp_path / "host") as host:
+        host.faults[last] = [Fault(503)] * remote.MAX_ATTEMPTS
+        gave_up = _crawl_from(host, tmp_path / "pages")
+        assert gave_up.exit_code == 1 and "run it again to go on" in gave_up.stderr
+        num_asked = len(host.asked)
+        assert _crawl_from(host, tmp_path / "pages").exit_code == 0
+        indexes = [asked for asked in host.asked[num_asked:] if asked.path.endswith(".parquet")]
+        assert indexes == []
+    assert {path.name for path in tmp_path.iterdir()} == {"host", "pages"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["stage", "crawl", "--output", "out"], "--input"),
+        (["stage", "filter", "--output", "out"], "--input"),
+        (["stage", "crawl", "--output", "out", "--set", "type=common-crawl"], "no crawl_id"),
+        (["stage", "crawl", "--output", "out", "--set", "type=tape"], "type"),
         (["stage", "extract", "--input", "nowhere.warc.gz", "--output", "out"], "nowhere.warc.gz"),
         (["stage", "filter", "--input", "x.docx", "--output", "out"], "x.docx"),
         (["run", "pipeline", "--set", "train.steps=0"], "train.steps"),
