@@ -105,7 +105,11 @@ MIN_DECLARED_UTF8_SHARE = 0.5
 DOUBLED = re.compile(
     rb"\xc3[\x82-\xb4](?:\xc2[\x80-\xbf]|[\xc5\xc6\xcb].|\xe2[\x80\x82\x84].)", re.S
 )
-AS_LATIN_1 = {ord(bytes([byte]).decode("cp1252", "replace")): byte for byte in range(0x80, 0xA0)}
+AS_LATIN_1 = {
+    ord(char): byte
+    for byte in range(0x80, 0xA0)
+    for char in bytes([byte]).decode("cp1252", "ignore")
+}
 MIN_DOUBLED = 2
 CUT_REASONS = ("unexpected end of data", "incomplete multibyte sequence", "truncated data")
 
@@ -149,8 +153,11 @@ def decode(data: bytes, declared: str | None, *, is_html: bool, url: str = "") -
     try:
         return _undouble(data, data.decode())
     except UnicodeDecodeError as error:
-        if error.end == len(data) and error.reason == "unexpected end of data" and error.start:
-            return decode(data[: error.start], declared, is_html=is_html, url=url)
+        sound = data[: error.start]
+        is_cut = error.end == len(data) and error.reason in CUT_REASONS
+        # One high byte that ends a text in ASCII may as well be the é of a windows-1252 "café".
+        if is_cut and not (sound.isascii() and error.end - error.start == 1):
+            return _undouble(sound, sound.decode())
     return _read(data, _choose_codec(data, declared, is_html, url))
 
 
@@ -227,8 +234,9 @@ def _utf16_codec(data: bytes) -> str | None:
 def _choose_codec(data: bytes, declared: str | None, is_html: bool, url: str) -> str:
     """The codec of bytes that are neither wide nor wholly UTF-8."""
     candidates = [codec_of_label(declared), codec_in_markup(data) if is_html else None]
-    start = HIGH_BYTE.search(data)
-    sample = data[max(0, start.start() - 1) if start else 0 :][:SAMPLE_BYTES]
+    foreign = HIGH_BYTE.search(data)
+    start = max(0, foreign.start() - 1) if foreign else 0
+    sample = data[start : start + SAMPLE_BYTES]
     is_declared = "utf-8" in candidates
     if _utf8_share(sample) >= (MIN_DECLARED_UTF8_SHARE if is_declared else MIN_UTF8_SHARE):
         return "utf-8"

@@ -71,6 +71,12 @@ def test_utf8_that_is_cut_or_damaged_stays_utf8(text: str):
         assert found.count("\ufffd") <= 4
 
 
+def test_a_high_byte_at_the_end_may_be_a_cut_or_a_letter():
+    assert decode(b"un caf\xe9", None, is_html=False) == "un café"
+    assert decode("ça va, café".encode()[:-1], None, is_html=False) == "ça va, caf"
+    assert decode("well…".encode()[:-1], "windows-1252", is_html=False) == "well"
+
+
 @pytest.mark.parametrize(
     ("markup", "codec"),
     [
@@ -146,6 +152,8 @@ def test_text_encoded_twice_is_mended_where_all_of_it_was(language: str):
     assert decode(mixed.encode(), "utf-8", is_html=False) == mixed
     about_it = "An é that looks like Ã© was decoded wrongly."
     assert decode(about_it.encode(), None, is_html=False) == about_it
+    spoiled = once[:50] + "\ufffd" + once[50:]
+    assert decode(spoiled.encode(), None, is_html=False) == spoiled
     assert decode("Ã© alone".encode(), None, is_html=False) == "Ã© alone"
 
 
