@@ -37,7 +37,9 @@ def extract_page(record: Record, config: ExtractConfig) -> Page:
     """Turn one record into text."""
     try:
         body = record_body(record, config.max_page_bytes)
-        page = _html_page(body) if body.media_type in HTML_TYPES else _text_page(record, body)
+        page = (
+            _html_page(record, body) if body.media_type in HTML_TYPES else _text_page(record, body)
+        )
     except Refused as refused:
         return Page(reason=refused.reason, detail=refused.detail)
     if not page.text:
@@ -47,8 +49,8 @@ def extract_page(record: Record, config: ExtractConfig) -> Page:
     return page
 
 
-def _html_page(body: Body) -> Page:
-    tree = HTMLTree.parse(decode(body.data, body.charset, is_html=True))
+def _html_page(record: Record, body: Body) -> Page:
+    tree = HTMLTree.parse(decode(body.data, body.charset, is_html=True, url=record.url))
     title = " ".join(clean_text(tree.title or "").split())
     return Page(text=main_text(tree), title=title or None)
 
@@ -72,7 +74,7 @@ def _text_page(record: Record, body: Body) -> Page:
         raise Refused("content_type", body.media_type or None)
     if record.type == "response" and record.url.endswith("/robots.txt"):
         raise Refused("robots_txt")
-    text = clean_text(decode(body.data, body.charset, is_html=False))
+    text = clean_text(decode(body.data, body.charset, is_html=False, url=record.url))
     return Page(text=text.strip("\n").rstrip())
 
 
