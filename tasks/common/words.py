@@ -24,6 +24,7 @@ BASE = np.uint64(0x9E3779B97F4A7C15)
 INVERSE = np.uint64(pow(int(BASE), -1, 1 << 64))
 MIX = np.uint64(0xD6E8FEB86659FD93)
 BLOCK_CHARS = 1 << 16  # stays in a processor's cache; a longer word makes a longer block
+BATCH_CHARS = 200_000  # so do arrays with an entry for each word of so much text
 BLANK = re.compile(r"\s")
 
 
@@ -52,6 +53,25 @@ def split_words(texts: Sequence[str], kind: int) -> Words:
         kinds=np.concatenate([part.kinds for part in parts]),
         text=np.concatenate([part.text for part in parts]),
     )
+
+
+def batches(texts: Sequence[str]) -> Iterator[slice]:
+    """Cut texts into runs that are worth an array operation and not too long for one."""
+    start = num_chars = 0
+    for index, text in enumerate(texts):
+        num_chars += len(text)
+        if num_chars >= BATCH_CHARS:
+            yield slice(start, index + 1)
+            start, num_chars = index + 1, 0
+    if start < len(texts):
+        yield slice(start, len(texts))
+
+
+def run_starts(values: np.ndarray) -> np.ndarray:
+    """Where each run of equal values begins."""
+    is_start = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=is_start[1:])
+    return np.flatnonzero(is_start)
 
 
 def _split(pieces: Sequence[str], text_of_piece: np.ndarray, kind: int) -> Words:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.common.words import ALNUM, ALPHA, INK, split_words
+from tasks.common.words import ALNUM, ALPHA, INK, run_starts, split_words
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
@@ -91,7 +91,7 @@ def _repeats(words: _Words) -> Iterator[_Repeats]:
         starts = starts[fits]
         grams = grams[fits] * NGRAM_BASE + words.hashes[ends[fits]]
         order = np.argsort(grams)
-        heads = _run_starts(grams[order])
+        heads = run_starts(grams[order])
         sizes = np.diff(heads, append=len(order))
         order = order[np.repeat(sizes > 1, sizes)]
         sizes = sizes[sizes > 1]
@@ -99,13 +99,6 @@ def _repeats(words: _Words) -> Iterator[_Repeats]:
         first = np.minimum.reduceat(found, np.cumsum(sizes) - sizes) if len(sizes) else sizes
         yield _Repeats(n=n, starts=found, sizes=sizes, first=first)
         starts, grams = found, grams[order]
-
-
-def _run_starts(values: np.ndarray) -> np.ndarray:
-    """Where each run of equal values begins."""
-    is_start = np.ones(len(values), bool)
-    np.not_equal(values[1:], values[:-1], out=is_start[1:])
-    return np.flatnonzero(is_start)
 
 
 def _top_chars(repeats: _Repeats, words: _Words, num_texts: int) -> np.ndarray:

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tasks.common.words import batches
 from tasks.filter.c4 import C4Page, clean_page
 from tasks.filter.config import FilterConfig
 from tasks.filter.lines import BULLETS, ELLIPSES, TERMINALS, Lines
 from tasks.filter.measure import DUPLICATE_NGRAMS, TOP_NGRAMS, Measures, measure
 from tasks.filter.pii import mask
 
-BATCH_CHARS = 200_000  # measured together; more leaves the processor's cache
 STOP_WORD = re.compile(
     r"(?<!\S)(?:[^\w\s]|_){0,8}(the|be|to|of|and|that|have|with)(?:[^\w\s]|_){0,8}(?!\S)", re.I
 )
@@ -48,26 +48,14 @@ class Verdict:
 def judge(documents: Sequence[Candidate], config: FilterConfig) -> list[Verdict]:
     """A verdict on each document."""
     verdicts: list[Verdict] = []
-    for batch in _batches(documents):
+    for part in batches([document.text for document in documents]):
+        batch = documents[part]
         of_prose = _judge_prose([d for d in batch if d.kind != "code"], config)
         verdicts += [
             _judge_code(document, config) if document.kind == "code" else next(of_prose)
             for document in batch
         ]
     return verdicts
-
-
-def _batches(documents: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    batch: list[Candidate] = []
-    num_chars = 0
-    for document in documents:
-        batch.append(document)
-        num_chars += len(document.text)
-        if num_chars >= BATCH_CHARS:
-            yield batch
-            batch, num_chars = [], 0
-    if batch:
-        yield batch
 
 
 def _judge_code(document: Candidate, config: FilterConfig) -> Verdict:
