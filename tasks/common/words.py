@@ -38,15 +38,16 @@ class Words:
     text: np.ndarray  # int64, the index of the text that the word is in
 
 
-def split_words(texts: Sequence[str], kind: int) -> Words:
+def split_words(texts: Sequence[str], kind: int, *, with_hashes: bool = True) -> Words:
     """Find the words of each text: its longest stretches of ``kind``.
 
     Args:
         texts: any texts.
         kind: INK for what ``text.split()`` finds, WORD for what ``re.findall(r"\\w+", text)`` does.
+        with_hashes: who only counts words saves half of the time without; all are 0 then.
     """
-    parts = [_split(pieces, np.array(indices), kind) for indices, pieces in _blocks(texts)]
-    parts = parts or [_split([], np.empty(0, np.int64), kind)]
+    blocks = list(_blocks(texts)) or [([], [])]
+    parts = [_split(pieces, np.array(of, int), kind, with_hashes) for of, pieces in blocks]
     return Words(
         hashes=np.concatenate([part.hashes for part in parts]),
         chars=np.concatenate([part.chars for part in parts]),
@@ -74,26 +75,29 @@ def run_starts(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(is_start)
 
 
-def _split(pieces: Sequence[str], text_of_piece: np.ndarray, kind: int) -> Words:
+def _split(pieces: Sequence[str], texts: np.ndarray, kind: int, with_hashes: bool) -> Words:
+    """Find the words of pieces, each of the text that ``texts`` says."""
     codes = np.frombuffer("\n".join(pieces).encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds = _kinds()[codes]
     edges = np.flatnonzero(np.diff((kinds & kind) > 0, prepend=False, append=False))
     starts, ends = edges[::2], edges[1::2]
+    piece_starts = np.cumsum([0, *(len(piece) + 1 for piece in pieces[:-1])])
+    return Words(
+        hashes=_hash(codes, starts, ends) if with_hashes else np.zeros(len(starts), np.uint64),
+        chars=ends - starts,
+        kinds=np.bitwise_or.reduceat(kinds, starts) if len(starts) else kinds[:0],
+        text=texts[np.searchsorted(piece_starts, starts, "right") - 1],
+    )
 
+
+def _hash(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The number of each word: the sum of its code points times rising powers of BASE, stirred."""
     powers, inverses = _powers(len(codes))
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum(codes * powers[: len(codes)], out=sums[1:])
     hashes = (sums[ends] - sums[starts]) * inverses[starts]
-    chars = ends - starts
-    hashes = (hashes ^ chars.astype(np.uint64)) * MIX
-
-    piece_starts = np.cumsum([0, *(len(piece) + 1 for piece in pieces[:-1])])
-    return Words(
-        hashes=hashes ^ (hashes >> np.uint64(32)),
-        chars=chars,
-        kinds=np.bitwise_or.reduceat(kinds, starts) if len(starts) else kinds[:0],
-        text=text_of_piece[np.searchsorted(piece_starts, starts, "right") - 1],
-    )
+    hashes = (hashes ^ (ends - starts).astype(np.uint64)) * MIX
+    return hashes ^ (hashes >> np.uint64(32))
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:

@@ -31,7 +31,7 @@ class Measures:
 
 def measure(texts: Sequence[str], *, with_ngrams: bool = True) -> list[Measures]:
     """Measure each text; without n-grams their shares are left out."""
-    tokens = split_words(texts, INK)
+    tokens = split_words(texts, INK, with_hashes=with_ngrams)
     is_word = tokens.kinds & ALNUM > 0
     words = _Words(
         hashes=tokens.hashes[is_word], chars=tokens.chars[is_word], text=tokens.text[is_word]
