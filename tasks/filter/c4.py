@@ -6,7 +6,6 @@ FineWeb, a line may end without a full stop: that rule alone costs a third of th
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 CITATION = re.compile(r"\[(?:\d{0,9}|edit|citation needed)\]")
@@ -40,41 +39,34 @@ class C4Page:
 
 def clean_page(text: str) -> C4Page:
     """Apply the rules for lines in C4's order; the rules for pages look where C4's code does."""
-    removed = Counter[str]()
-
-    def without(reason: str, is_such: Callable[[str], bool], lines: list[str]) -> list[str]:
-        kept = [line for line in lines if not is_such(line)]
-        if len(kept) < len(lines):
-            removed[reason] = len(lines) - len(kept)
-        return kept
-
+    lowered = text.lower()
     lines = [line for line in map(str.strip, CITATION.sub("", text).split("\n")) if line]
-    lines = without("long_word", _has_long_word, lines)
-    lines = without("few_words", _has_few_words, lines)
-    has_lorem_ipsum = "lorem ipsum" in (lowered := text.lower()) and any(
-        "lorem ipsum" in line.lower() for line in lines
-    )
+    readable = [line for line in lines if len(line) <= MAX_WORD_CHARS or not _has_long_word(line)]
+    worded = [line for line in readable if len(line.split(None, MIN_WORDS - 1)) == MIN_WORDS]
+    plain = worded
     if "javascript" in lowered:
-        lines = without("javascript", lambda line: "javascript" in line.lower(), lines)
-    has_curly_bracket = any("{" in line for line in lines)
+        plain = [line for line in worded if "javascript" not in line.lower()]
+    left = plain
     if _is_policy(lowered):
-        lines = without("policy", lambda line: _is_policy(line.lower()), lines)
-    cleaned = "\n".join(lines)
+        left = [line for line in plain if not _is_policy(line.lower())]
+    removed = Counter(
+        long_word=len(lines) - len(readable),
+        few_words=len(readable) - len(worded),
+        javascript=len(worded) - len(plain),
+        policy=len(plain) - len(left),
+    )
+    cleaned = "\n".join(left)
     return C4Page(
         text=cleaned,
-        removed=removed,
-        has_lorem_ipsum=has_lorem_ipsum,
-        has_curly_bracket=has_curly_bracket,
-        num_sentences=len(lines) + sum(len(each.findall(cleaned)) for each in SENTENCE_BREAKS),
+        removed=+removed,  # without the zeros
+        has_lorem_ipsum="lorem ipsum" in lowered and "lorem ipsum" in "\n".join(worded).lower(),
+        has_curly_bracket="{" in text and "{" in "\n".join(plain),
+        num_sentences=len(left) + sum(len(each.findall(cleaned)) for each in SENTENCE_BREAKS),
     )
 
 
 def _has_long_word(line: str) -> bool:
-    return len(line) > MAX_WORD_CHARS and max(map(len, line.split())) > MAX_WORD_CHARS
-
-
-def _has_few_words(line: str) -> bool:
-    return len(line.split(None, MIN_WORDS - 1)) < MIN_WORDS
+    return max(map(len, line.split())) > MAX_WORD_CHARS
 
 
 def _is_policy(lowered: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from functools import cached_property
+from operator import methodcaller
 
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 BULLETS = ("•", "●", "‣", "*", "-")
@@ -22,15 +23,15 @@ class Lines:
 
     def share_beginning(self, signs: tuple[str, ...]) -> float:
         """Share of lines that begin with one of the signs."""
-        return sum(line.startswith(signs) for line in self.lines) / max(1, len(self.lines))
+        return sum(map(methodcaller("startswith", signs), self.lines)) / max(1, len(self.lines))
 
     def share_ending(self, signs: tuple[str, ...]) -> float:
         """Share of lines that end in one of the signs."""
-        return sum(line.endswith(signs) for line in self.lines) / max(1, len(self.lines))
+        return sum(map(methodcaller("endswith", signs), self.lines)) / max(1, len(self.lines))
 
     def share_up_to(self, num_chars: int) -> float:
         """Share of lines of at most ``num_chars`` characters."""
-        return sum(len(line) <= num_chars for line in self.lines) / max(1, len(self.lines))
+        return sum(map(num_chars.__ge__, map(len, self.lines))) / max(1, len(self.lines))
 
     @cached_property
     def duplicates(self) -> tuple[float, float]:
