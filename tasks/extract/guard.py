@@ -14,6 +14,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Guard:
         self._last_begun = 0
 
     def __enter__(self) -> "Guard":
-        self._file_number = os.memfd_create("items")
+        self._file_number = _memory_file()
         os.truncate(self._file_number, ITEMS_START)
         self._board = Board(self._file_number)
         return self
@@ -187,3 +188,11 @@ class Guard:
         if self._connection:
             self._connection.close()
         self._child = self._connection = None
+
+
+def _memory_file() -> int:
+    """The number of an open file that nobody can find by name."""
+    if sys.platform == "linux":
+        return os.memfd_create("items")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -29,6 +29,7 @@ IPV4_HEAD = re.compile(r"(?<![\w.:-])\d{1,3}$")
 IPV6_REST = re.compile(r":[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){1,6}(?![\w:])")
 IPV6_HEAD = re.compile(r"(?<![\w.:-])[23][0-9A-Fa-f]{3}$")  # as all global unicast addresses begin
 HEAD_CHARS = 5  # the longest first number and what must not stand before it
+SECTION = re.compile(r"\d(?:\.\d){3}")
 VERSION_BEFORE = re.compile(r"(?:\b(?:version|release|build|ver|rev)[.:]?|§)\s{0,2}$", re.I)
 VERSION_LOOK_CHARS = 12
 
@@ -69,7 +70,7 @@ def _is_public(address: str) -> bool:
 
 def _is_version(address: str, text: str, start: int) -> bool:
     """Four numbers of one digit each, or numbers after a word like version."""
-    if len(address) == len("1.2.3.4"):
+    if SECTION.fullmatch(address):
         return True
     return bool(VERSION_BEFORE.search(text[max(0, start - VERSION_LOOK_CHARS) : start]))
 

@@ -166,9 +166,12 @@ def _fineweb(lines: Lines, m: Measures, config: FilterConfig) -> Iterator[str]:
         yield "punctuated_lines"
     if lines.share_up_to(config.short_line_chars) > config.max_short_lines:
         yield "short_lines"
-    if lines.duplicates[1] > config.max_fineweb_duplicate_line_chars:
+    num_newlines = lines.text.count("\n")
+    repeated_chars = lines.duplicates[1] * len(lines.text)
+    num_chars = max(1, len(lines.text) - num_newlines)  # unlike Gopher, without line ends
+    if repeated_chars / num_chars > config.max_fineweb_duplicate_line_chars:
         yield "fineweb_duplicate_line_chars"
-    if lines.text.count("\n") / max(1, m.num_words) > config.max_newline_ratio:
+    if num_newlines / max(1, m.num_words) > config.max_newline_ratio:
         yield "newline_ratio"
 
 

@@ -66,3 +66,10 @@ def test_numbers_of_a_million_words_do_not_collide():
 def test_a_word_longer_than_a_block_is_one_word():
     found = split_words(["a " + "b" * (3 * words.BLOCK_CHARS) + " c"], INK)
     assert found.chars.tolist() == [1, 3 * words.BLOCK_CHARS, 1]
+
+
+@given(st.lists(st.integers(0, 9).map("x".__mul__), max_size=12))
+def test_batches_hold_every_text_once_and_in_order(texts: list[str]):
+    found = list(words.batches(texts))
+    assert [text for part in found for text in texts[part]] == texts
+    assert all(texts[part] for part in found)
