@@ -25,6 +25,7 @@ from warcio.warcwriter import WARCWriter
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+SECONDS_OF = {"ours": "CPU seconds", "datatrove": "seconds on the clock, which it counts itself"}
 HOW_TO_INSTALL = """\
 datatrove was not run. To compare with it, give it an environment of its own:
   python3 -m venv datatrove-env
@@ -128,10 +129,10 @@ def report(runs: dict[str, Run]) -> str:
         ratio = runs["datatrove"].cpu_seconds / runs["ours"].cpu_seconds
         lines += ["", f"ours / datatrove: {ratio:.1f} x pages/s/core"]
     for name, run in runs.items():
-        lines += ["", f"{name}, by step (seconds, documents after it):"]
+        lines += ["", f"{name}, by step ({SECONDS_OF[name]}; documents after it):"]
         lines += [_step_line(step) for step in run.steps]
-        rest = run.cpu_seconds - sum(step["seconds"] for step in run.steps)
-        lines.append(f"  {'start-up and the rest':40}{rest:8.2f}")
+    rest = runs["ours"].cpu_seconds - sum(step["seconds"] for step in runs["ours"].steps)
+    lines += ["", f"ours, start-up and the rest: {rest:.2f} CPU seconds"]
     return "\n".join([*lines, ""])
 
 
