@@ -55,15 +55,21 @@ class ShardWriter:
         self.funnel.num_in += 1
         self.funnel.dropped[reason] = self.funnel.dropped.get(reason, 0) + 1
 
-    def split(self, table: pa.Table, reasons: Sequence[str | None]) -> None:
+    def split(
+        self,
+        table: pa.Table,
+        reasons: Sequence[str | None],
+        details: Sequence[str | None] | None = None,
+    ) -> None:
         """Keep the rows of ``table`` whose reason is None, set the others aside."""
         reason_column = pa.array(reasons, pa.string())
+        detail_column = pa.array(details or [None] * len(table), pa.string())
         keep = reason_column.is_null()
         self._kept.add_table(table.filter(keep))
-        dropped = table.append_column("reason", reason_column).filter(pc.invert(keep))
-        self._dropped.add_table(
-            dropped.append_column("detail", pa.nulls(len(dropped), pa.string()))
+        dropped = table.append_column("reason", reason_column).append_column(
+            "detail", detail_column
         )
+        self._dropped.add_table(dropped.filter(pc.invert(keep)))
         self.funnel = Funnel.total([self.funnel, Funnel.of(reasons)])
 
 

@@ -14,12 +14,13 @@ from tasks.common.funnel import Funnel
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
-from tasks.dedup.cluster import Corpus, reason, stands_for
+from tasks.common.words import batches
+from tasks.dedup.cluster import REASONS, Corpus, reasons, stands_for
 from tasks.dedup.config import DedupConfig
-from tasks.dedup.signature import Signer, exact_key, shingle_hashes
+from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
 
 SIGNATURES_FOLDER = ".signatures"
-KEY_COLUMNS = ["id", "text", "source", "fetched_at"]
+KEY_COLUMNS = ["id", "source", "fetched_at"]
 
 
 def run(context: StageContext, config: DedupConfig) -> Outcome:
@@ -35,20 +36,15 @@ def run(context: StageContext, config: DedupConfig) -> Outcome:
         names=lambda index: [_signatures_name(index)],
     )
     corpus = _load([context.path / _signatures_name(index) for index in range(len(shards))])
-    kept = stands_for(
-        corpus,
-        exact=config.exact,
-        num_bands=config.num_bands if config.minhash else 0,
-        rows_per_band=config.rows_per_band,
-        keep=config.keep,
-    )
-    verdicts = [_verdict(row, int(best), corpus) for row, best in enumerate(kept)]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
+    kept = stands_for(corpus, exact=config.exact, keep=config.keep)
+    why = reasons(kept, corpus)
+    ends = np.cumsum(sizes)
+    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     funnels = context.map(
         write_shard,
         [
-            (*shard, context.path, index, verdicts[starts[index] : starts[index + 1]])
-            for index, shard in enumerate(shards)
+            (*shard, context.path, index, corpus.ids[part], why[part], corpus.ids[kept[part]])
+            for index, (shard, part) in enumerate(zip(shards, parts, strict=True))
         ],
         names=lambda index: [part_name(index), f"dropped/{part_name(index)}"],
     )
@@ -63,33 +59,34 @@ def run(context: StageContext, config: DedupConfig) -> Outcome:
 
 
 def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: DedupConfig) -> int:
-    """Save the keys and signatures of one shard's documents; return how many documents it has."""
-    signer = Signer(config.num_bands * config.rows_per_band, config.seed)
-    columns: dict[str, list[Any]] = {column: [] for column in KEY_COLUMNS}
-    exact_keys: list[str] = []
-    signatures: list[np.ndarray] = []
-    signed_rows: list[int] = []
+    """Save the keys of one shard's documents; return how many documents it has."""
+    num_bands = config.num_bands if config.minhash else 0
+    signer = Signer(num_bands * config.rows_per_band, config.seed)
+    columns: dict[str, list[Any]] = {column: [] for column in (*KEY_COLUMNS, "num_chars", "exact")}
+    keys: list[np.ndarray] = [np.empty((0, num_bands), np.uint64)]
+    signed_rows: list[np.ndarray] = [np.empty(0, np.int64)]
     for table in read_tables(artifact.fetch(name)):
-        for row in table.select(KEY_COLUMNS).to_pylist():
-            shingles = shingle_hashes(row["text"], config.ngram_words)
-            if len(shingles) and config.minhash:
-                signed_rows.append(len(exact_keys))
-                signatures.append(signer.sign(shingles))
-            exact_keys.append(exact_key(row["text"]))
-            row["text"] = len(row["text"])
-            for column, value in row.items():
-                columns[column].append(value)
+        texts = table["text"].to_pylist()
+        start = len(columns["exact"])
+        for part in batches(texts) if num_bands else ():
+            signed, signatures = signer.sign(shingle(texts[part], config.ngram_words))
+            keys.append(band_keys(signatures, num_bands, config.rows_per_band))
+            signed_rows.append(start + part.start + signed)
+        for column in KEY_COLUMNS:
+            columns[column] += [(value or "").encode() for value in table[column].to_pylist()]
+        columns["num_chars"] += map(len, texts)
+        columns["exact"] += map(exact_key, texts)
     np.savez(
         folder / _signatures_name(index),
-        ids=np.array(columns["id"], np.str_),
-        exact_keys=np.array(exact_keys, "S32"),
-        signatures=np.array(signatures, np.uint32).reshape(-1, signer.num_permutations),
-        signed_rows=np.array(signed_rows, np.int64),
-        num_chars=np.array(columns["text"], np.int64),
-        fetched_at=np.array([date or "" for date in columns["fetched_at"]], np.str_),
-        sources=np.array(columns["source"], np.str_),
+        ids=np.array(columns["id"], np.bytes_),
+        exact_keys=np.array(columns["exact"], "S16"),
+        band_keys=np.concatenate(keys),
+        signed_rows=np.concatenate(signed_rows),
+        num_chars=np.array(columns["num_chars"], np.int64),
+        fetched_at=np.array(columns["fetched_at"], np.bytes_),
+        sources=np.array(columns["source"], np.bytes_),
     )
-    return len(exact_keys)
+    return len(columns["exact"])
 
 
 def write_shard(
@@ -97,16 +94,23 @@ def write_shard(
     name: str,
     folder: Path,
     index: int,
-    verdicts: Sequence[tuple[str, str | None, str]],
+    ids: np.ndarray,
+    why: np.ndarray,
+    kept_ids: np.ndarray,
 ) -> dict[str, Any]:
-    """Write one shard; ``verdicts`` holds each row's id, reason to go and the id that stays."""
-    remaining = iter(verdicts)
+    """Write one shard. For each row: its id, an index into REASONS, and the id that stays."""
+    start = 0
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
-            for row in table.to_pylist():
-                document, why, kept_id = next(remaining)
-                assert document == row["id"], f"the verdict on {document} met {row['id']}"
-                shard.drop(row, why, kept_id) if why else shard.keep(row)
+            rows = slice(start, start + len(table))
+            start = rows.stop
+            found = [document.encode() for document in table["id"].to_pylist()]
+            assert found == ids[rows].tolist(), f"{name} is not the shard that was signed"
+            shard.split(
+                table,
+                [REASONS[code] for code in why[rows]],
+                [document.decode() for document in kept_ids[rows].tolist()],
+            )
     return shard.funnel.model_dump()
 
 
@@ -124,12 +128,8 @@ def _load(paths: Sequence[Path]) -> Corpus:
     return Corpus(**joined)
 
 
-def _verdict(row: int, kept: int, corpus: Corpus) -> tuple[str, str | None, str]:
-    return str(corpus.ids[row]), reason(kept, row, corpus), str(corpus.ids[kept])
-
-
 def _signatures_name(index: int) -> str:
     return f"{SIGNATURES_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="dedup", version=1, config=DedupConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="dedup", version=2, config=DedupConfig, inputs=("documents",), run=run)

@@ -1,19 +1,21 @@
-"""The guarded child: reads items from a pipe, applies one function, answers each.
+"""The guarded child: reads batches of items, applies one function to each, answers each batch.
 
-Started by ``guard`` as ``python -m tasks.extract.page_process FD``; never by hand.
+Started by ``guard`` as ``python -m tasks.extract.page_process PIPE FILE``; never by hand.
 """
 
 import importlib
 import resource
 import sys
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from tasks.common.fanout import die_with_parent
-from tasks.extract.guard import Failure
+from tasks.extract.guard import Board, Failure
 
 
-def serve(connection: Connection) -> None:
-    """Answer items until the other end closes."""
+def serve(connection: Connection, board: Board) -> None:
+    """Answer batches until the other end closes."""
     function_name, config, max_memory_bytes = connection.recv()
     module, _, name = function_name.partition(":")
     function = getattr(importlib.import_module(module), name)
@@ -22,17 +24,31 @@ def serve(connection: Connection) -> None:
     connection.send("ready")
     while True:
         try:
-            item = connection.recv()
+            num_bytes = connection.recv()
         except EOFError:
             return
         try:
-            connection.send(function(item, config))
+            connection.send(_answers(function, board.take(num_bytes), config, board))
         except MemoryError:
             connection.send(Failure("memory", f"more than {max_memory_bytes} bytes"))
+
+
+def _answers(
+    function: Callable[[Any, Any], Any], items: Sequence[Any], config: Any, board: Board
+) -> list[Any]:
+    answers: list[Any] = []
+    for index, item in enumerate(items):
+        board.begin(index)
+        try:
+            answers.append(function(item, config))
+        except MemoryError:
+            raise
         except Exception as error:  # one page's trouble is that page's reason, not the run's end
-            connection.send(Failure("error", f"{type(error).__name__}: {error}"[:500]))
+            answers.append(Failure("error", f"{type(error).__name__}: {error}"[:500]))
+    return answers
 
 
 if __name__ == "__main__":
     die_with_parent()
-    serve(Connection(int(sys.argv[1])))
+    pipe, file = map(int, sys.argv[1:])
+    serve(Connection(pipe), Board(file))

@@ -5,7 +5,11 @@ arXiv:2406.17557. C4: Raffel et al. 2019, arXiv:1910.10683. Code: The Stack, Koc
 arXiv:2211.15533, after Chen et al. 2021.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PersonalData = Literal["email", "ip"]
 
 
 def _share(default: float, title: str, description: str) -> float:
@@ -86,7 +90,8 @@ class FilterConfig(BaseModel):
     c4: bool = Field(
         False,
         title="C4",
-        description="Rules for prose; they refuse any text that shows code with braces",
+        description="Rules for prose; they refuse any text that shows code with braces, and take "
+        "lines of one or two words, or about cookies and JavaScript, out of the others",
     )
     min_sentences: int = Field(5, title="Fewest sentences", ge=0, description="Sentences")
 
@@ -99,6 +104,13 @@ class FilterConfig(BaseModel):
     )
     code_min_alphanumeric: float = _share(
         0.25, "Least alphanumeric", "Characters that are letters or digits"
+    )
+
+    mask: list[PersonalData] = Field(
+        ["email", "ip"],
+        title="Mask",
+        description="Personal data to replace by examples in the prose that stays: e-mail "
+        "addresses, public IP addresses; empty leaves all of it in",
     )
 
     @model_validator(mode="after")

@@ -1,74 +1,141 @@
-"""Quality rules on one document. Pure: measures in, names of broken rules out.
+"""Quality rules on documents. Pure: documents in, verdicts out.
 
 Each recipe yields the rules that a text breaks, in the recipe's order, so that a funnel can count
-drops by their first reason and also say how many each rule alone would have dropped.
+drops by their first reason and also say how many each rule alone would have dropped. Documents are
+judged some at a time, because their words are measured together; none depends on its neighbours.
+
+FineWeb (arXiv:2406.17557) runs its rules after C4's, so they see the lines that C4 leaves.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from tasks.common.words import batches
+from tasks.filter.c4 import C4Page, clean_page
 from tasks.filter.config import FilterConfig
-from tasks.filter.measure import Measures
+from tasks.filter.lines import BULLETS, ELLIPSES, TERMINALS, Lines
+from tasks.filter.measure import DUPLICATE_NGRAMS, TOP_NGRAMS, Measures, measure
+from tasks.filter.pii import mask
 
-STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
-BULLET = re.compile(r"^[•●‣*-]")
-ELLIPSIS_END = re.compile(r"(?:\.\.\.|…)$")
-PUNCTUATED = re.compile(r"[.?!\"'”’…。？！]$")
-ELLIPSIS = re.compile(r"\.\.\.|…")
+STOP_WORD = re.compile(
+    r"(?<!\S)(?:[^\w\s]|_){0,8}(the|be|to|of|and|that|have|with)(?:[^\w\s]|_){0,8}(?!\S)", re.I
+)
 ALPHANUMERIC = re.compile(r"[^\W_]")
 
 
-def broken_rules(
-    text: str, kind: str, language: str | None, language_score: float | None, config: FilterConfig
-) -> list[str]:
-    """Every rule that one document breaks, the first one first; empty to keep it."""
-    if kind == "code":
-        return list(_code(text, config)) if config.code else []
-    measures = Measures(text)
-    broken = list(_language(language, language_score, config))
-    if config.gopher_quality:
-        broken += _gopher_quality(measures, language, config)
-    if config.gopher_repetition:
-        broken += _gopher_repetition(measures, config)
-    if config.fineweb:
-        broken += _fineweb(measures, config)
-    if config.c4:
-        broken += _c4(measures, config)
-    return broken
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A document before the rules."""
+
+    text: str
+    kind: str  # "prose" or "code"
+    language: str | None = None
+    language_score: float | None = None
 
 
-def _language(language: str | None, score: float | None, config: FilterConfig) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the rules say of a document."""
+
+    broken: list[str]  # every rule that it breaks, the first one first; empty to keep it
+    text: str  # what stays of its text: without C4's unwanted lines, personal data masked
+    removed_lines: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
+
+
+def judge(documents: Sequence[Candidate], config: FilterConfig) -> list[Verdict]:
+    """A verdict on each document."""
+    verdicts: list[Verdict] = []
+    for part in batches([document.text for document in documents]):
+        batch = documents[part]
+        of_prose = _judge_prose([d for d in batch if d.kind != "code"], config)
+        verdicts += [
+            _judge_code(document, config) if document.kind == "code" else next(of_prose)
+            for document in batch
+        ]
+    return verdicts
+
+
+def _judge_code(document: Candidate, config: FilterConfig) -> Verdict:
+    broken = list(_code(document.text, config)) if config.code else []
+    return Verdict(broken=broken, text=document.text)
+
+
+def _judge_prose(documents: Sequence[Candidate], config: FilterConfig) -> Iterator[Verdict]:
+    texts = [document.text for document in documents]
+    whole = measure(texts, with_ngrams=config.gopher_repetition)
+    pages = [clean_page(text) if config.c4 else None for text in texts]
+    left_texts = [page.text if page else text for page, text in zip(pages, texts, strict=True)]
+    left = measure(left_texts, with_ngrams=False) if config.c4 else whole
+    for document, m, page, left_text, left_m in zip(
+        documents, whole, pages, left_texts, left, strict=True
+    ):
+        lines = Lines(document.text)
+        broken = list(_language(document, config))
+        if config.gopher_quality:
+            broken += _gopher_quality(document, m, lines, config)
+        if config.gopher_repetition:
+            broken += _gopher_repetition(m, lines, config)
+        if page:
+            broken += _c4(page, config)
+        if config.fineweb:
+            broken += _fineweb(Lines(left_text) if page else lines, left_m, config)
+        if broken:
+            yield Verdict(broken=broken, text=document.text)
+        else:
+            text, masked = mask(left_text, config.mask)
+            removed = page.removed if page else Counter[str]()
+            yield Verdict(broken=[], text=text, removed_lines=removed, masked=masked)
+
+
+def _language(document: Candidate, config: FilterConfig) -> Iterator[str]:
     if not config.languages:
         return
-    if language not in config.languages:
+    if document.language not in config.languages:
         yield "language"
-    elif (score or 0.0) < config.min_language_score:
+    elif (document.language_score or 0.0) < config.min_language_score:
         yield "language_score"
 
 
-def _gopher_quality(m: Measures, language: str | None, config: FilterConfig) -> Iterator[str]:
-    num_words = max(1, len(m.words))
-    if not config.min_words <= len(m.words) <= config.max_words:
+def _gopher_quality(
+    document: Candidate, m: Measures, lines: Lines, config: FilterConfig
+) -> Iterator[str]:
+    text, num_words = document.text, max(1, m.num_words)
+    if not config.min_words <= m.num_words <= config.max_words:
         yield "word_count"
     if not config.min_mean_word_chars <= m.mean_word_chars <= config.max_mean_word_chars:
         yield "mean_word_length"
-    if m.text.count("#") / num_words > config.max_symbol_ratio:
+    if text.count("#") / num_words > config.max_symbol_ratio:
         yield "hash_signs"
-    if len(ELLIPSIS.findall(m.text)) / num_words > config.max_symbol_ratio:
+    if sum(map(text.count, ELLIPSES)) / num_words > config.max_symbol_ratio:
         yield "ellipses"
-    if m.lines_share(BULLET) > config.max_bullet_lines:
+    if lines.share_beginning(BULLETS) > config.max_bullet_lines:
         yield "bullet_lines"
-    if m.lines_share(ELLIPSIS_END) > config.max_ellipsis_lines:
+    if lines.share_ending(ELLIPSES) > config.max_ellipsis_lines:
         yield "ellipsis_lines"
     if m.alphabetic_share < config.min_alphabetic_words:
         yield "alphabetic_words"
-    if language in (None, "en") and len(STOP_WORDS & m.bare_words) < config.min_stop_words:
+    if document.language in (None, "en") and not _has_stop_words(text, config.min_stop_words):
         yield "stop_words"
 
 
-def _gopher_repetition(m: Measures, config: FilterConfig) -> Iterator[str]:
-    line_share, line_chars = m.duplicate_lines
-    paragraph_share, paragraph_chars = m.duplicate_paragraphs
+def _has_stop_words(text: str, wanted: int) -> bool:
+    """Whether ``wanted`` different stop words occur; most texts show them in their first line."""
+    seen: set[str] = set()
+    if not wanted:
+        return True
+    for match in STOP_WORD.finditer(text):
+        seen.add(match.group(1).lower())
+        if len(seen) >= wanted:
+            return True
+    return False
+
+
+def _gopher_repetition(m: Measures, lines: Lines, config: FilterConfig) -> Iterator[str]:
+    line_share, line_chars = lines.duplicates
+    paragraph_share, paragraph_chars = lines.duplicate_paragraphs
     if line_share > config.max_duplicate_lines:
         yield "duplicate_lines"
     if paragraph_share > config.max_duplicate_paragraphs:
@@ -77,33 +144,35 @@ def _gopher_repetition(m: Measures, config: FilterConfig) -> Iterator[str]:
         yield "duplicate_line_chars"
     if paragraph_chars > config.max_duplicate_paragraph_chars:
         yield "duplicate_paragraph_chars"
-    for n in (2, 3, 4):
-        if m.top_ngram_share(n) > getattr(config, f"max_top_{n}gram_chars"):
+    for n in TOP_NGRAMS:
+        if m.top_ngram_shares[n] > getattr(config, f"max_top_{n}gram_chars"):
             yield f"top_{n}gram"
-    for n in (5, 6, 7, 8, 9, 10):
-        if m.duplicate_ngram_share(n) > getattr(config, f"max_duplicate_{n}gram_chars"):
+    for n in DUPLICATE_NGRAMS:
+        if m.duplicate_ngram_shares[n] > getattr(config, f"max_duplicate_{n}gram_chars"):
             yield f"duplicate_{n}gram"
 
 
-def _fineweb(m: Measures, config: FilterConfig) -> Iterator[str]:
-    if m.lines_share(PUNCTUATED) < config.min_punctuated_lines:
-        yield "punctuated_lines"
-    num_short = sum(len(line) <= config.short_line_chars for line in m.lines)
-    if num_short / max(1, len(m.lines)) > config.max_short_lines:
-        yield "short_lines"
-    if m.duplicate_lines[1] > config.max_fineweb_duplicate_line_chars:
-        yield "fineweb_duplicate_line_chars"
-    if m.text.count("\n") / max(1, len(m.words)) > config.max_newline_ratio:
-        yield "newline_ratio"
-
-
-def _c4(m: Measures, config: FilterConfig) -> Iterator[str]:
-    if "lorem ipsum" in m.text.lower():
+def _c4(page: C4Page, config: FilterConfig) -> Iterator[str]:
+    if page.has_lorem_ipsum:
         yield "lorem_ipsum"
-    if "{" in m.text:
+    if page.has_curly_bracket:
         yield "curly_bracket"
-    if m.num_sentences < config.min_sentences:
+    if page.num_sentences < config.min_sentences:
         yield "sentences"
+
+
+def _fineweb(lines: Lines, m: Measures, config: FilterConfig) -> Iterator[str]:
+    if lines.share_ending(TERMINALS) < config.min_punctuated_lines:
+        yield "punctuated_lines"
+    if lines.share_up_to(config.short_line_chars) > config.max_short_lines:
+        yield "short_lines"
+    num_newlines = lines.text.count("\n")
+    repeated_chars = lines.duplicates[1] * len(lines.text)
+    num_chars = max(1, len(lines.text) - num_newlines)  # unlike Gopher, without line ends
+    if repeated_chars / num_chars > config.max_fineweb_duplicate_line_chars:
+        yield "fineweb_duplicate_line_chars"
+    if num_newlines / max(1, m.num_words) > config.max_newline_ratio:
+        yield "newline_ratio"
 
 
 def _code(text: str, config: FilterConfig) -> Iterator[str]:

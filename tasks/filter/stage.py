@@ -4,13 +4,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from tasks.common.funnel import Funnel
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.filter.config import FilterConfig
 from tasks.filter.language import identify
-from tasks.filter.rules import broken_rules
+from tasks.filter.rules import Candidate, judge
+
+# How many documents each rule alone would drop; what was changed in those that stay.
+COUNTED = ("would_drop", "removed_lines", "masked")
 
 
 def run(context: StageContext, config: FilterConfig) -> Outcome:
@@ -21,31 +26,42 @@ def run(context: StageContext, config: FilterConfig) -> Outcome:
         [(*shard, context.path, index, config) for index, shard in enumerate(shards)],
         names=lambda index: [part_name(index), f"dropped/{part_name(index)}"],
     )
-    would_drop = sum((Counter(result["would_drop"]) for result in results), Counter[str]())
+    counts = {
+        name: dict(sorted(sum((Counter(result[name]) for result in results), Counter()).items()))
+        for name in COUNTED
+    }
     return Outcome(
-        funnel=Funnel.total(Funnel(**result["funnel"]) for result in results),
-        metrics={"would_drop": dict(sorted(would_drop.items()))},
+        funnel=Funnel.total(Funnel(**result["funnel"]) for result in results), metrics=counts
     )
 
 
 def filter_shard(
     artifact: Artifact, name: str, folder: Path, index: int, config: FilterConfig
 ) -> dict[str, Any]:
-    """Write one shard; return its ledger and how many documents each rule alone would drop."""
-    would_drop: Counter[str] = Counter()
+    """Write one shard; return its ledger and what was counted in it."""
+    counts = {name: Counter[str]() for name in COUNTED}
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
-            rows = table.select(["text", "kind"]).to_pylist()
-            found = [identify(r["text"]) if r["kind"] != "code" else (None, None) for r in rows]
-            broken = [
-                broken_rules(row["text"], row["kind"], language, score, config)
-                for row, (language, score) in zip(rows, found, strict=True)
-            ]
-            would_drop.update(rule for rules in broken for rule in rules)
-            table = set_column(table, "language", [language for language, _ in found])
-            table = set_column(table, "language_score", [score for _, score in found])
-            shard.split(table, [rules[0] if rules else None for rules in broken])
-    return {"funnel": shard.funnel.model_dump(), "would_drop": would_drop}
+            candidates = _candidates(table)
+            verdicts = judge(candidates, config)
+            for verdict in verdicts:
+                counts["would_drop"].update(verdict.broken)
+                counts["removed_lines"].update(verdict.removed_lines)
+                counts["masked"].update(verdict.masked)
+            table = set_column(table, "text", [verdict.text for verdict in verdicts])
+            table = set_column(table, "language", [c.language for c in candidates])
+            table = set_column(table, "language_score", [c.language_score for c in candidates])
+            shard.split(table, [v.broken[0] if v.broken else None for v in verdicts])
+    return {"funnel": shard.funnel.model_dump(), **counts}
 
 
-STAGE = Stage(name="filter", version=1, config=FilterConfig, inputs=("documents",), run=run)
+def _candidates(table: pa.Table) -> list[Candidate]:
+    """The table's documents, with the language of those in prose."""
+    candidates = []
+    for text, kind in zip(table["text"].to_pylist(), table["kind"].to_pylist(), strict=True):
+        language, score = identify(text) if kind != "code" else (None, None)
+        candidates.append(Candidate(text=text, kind=kind, language=language, language_score=score))
+    return candidates
+
+
+STAGE = Stage(name="filter", version=2, config=FilterConfig, inputs=("documents",), run=run)

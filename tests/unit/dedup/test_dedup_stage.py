@@ -138,10 +138,10 @@ from tasks.common.stage import Machine, materialise
 from tasks.dedup.config import DedupConfig
 
 real, written = stage.write_shard, []
-def write_then_die(artifact, name, folder, index, verdicts):
+def write_then_die(artifact, name, folder, index, *verdicts):
     if index == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(artifact, name, folder, index, verdicts)
+    return real(artifact, name, folder, index, *verdicts)
 stage.write_shard = write_then_die
 materialise(
     stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])]},

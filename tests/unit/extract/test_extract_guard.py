@@ -36,6 +36,43 @@ def test_the_next_item_is_served_after_every_kind_of_failure():
             assert guard.call("fine") == "fine ok"
 
 
+@pytest.mark.parametrize("poison", ["hang", "segfault", "exit", "memory", "error"])
+def test_in_a_batch_a_poisoned_item_costs_itself_alone(poison: str):
+    items = [f"page {n}" for n in range(9)]
+    items[3] = items[7] = poison
+    guard = Guard(
+        "tests.unit.extract.hostile_pages:misbehave",
+        "ok",
+        timeout_seconds=0.5,
+        max_memory_bytes=2_000_000_000,
+    )
+    with guard:
+        answers = guard.call_all(items)
+        assert guard.call_all([]) == []
+    for item, answer in zip(items, answers, strict=True):
+        assert isinstance(answer, Failure) if item == poison else answer == f"{item} ok"
+
+
+def test_the_time_limit_is_each_items_own():
+    with Guard(
+        "tests.unit.extract.hostile_pages:take_half_a_second",
+        None,
+        timeout_seconds=1,
+        max_memory_bytes=2_000_000_000,
+    ) as guard:
+        assert guard.call_all([1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
+def test_a_page_is_not_blamed_for_what_its_neighbours_left_behind():
+    with Guard(
+        "tests.unit.extract.hostile_pages:crash_second",
+        None,
+        timeout_seconds=5,
+        max_memory_bytes=2_000_000_000,
+    ) as guard:
+        assert guard.call_all([1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
 def test_no_child_outlives_the_guard():
     with Guard(
         "tests.unit.extract.hostile_pages:misbehave",

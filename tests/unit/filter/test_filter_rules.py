@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tasks.filter.config import FilterConfig
 from tasks.filter.language import identify
-from tasks.filter.measure import Measures, duplicate_shares
-from tasks.filter.rules import broken_rules
+from tasks.filter.lines import duplicate_shares
+from tasks.filter.measure import measure
+from tasks.filter.rules import Candidate, judge
 
 CONFIG = FilterConfig()
 SUBJECTS = [
@@ -52,8 +53,15 @@ WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "dddd", "eeeee"]), min_size=
 LOOSE = FilterConfig(gopher_repetition=False, fineweb=False)
 
 
-def broken(text: str, config: FilterConfig = LOOSE, kind: str = "prose") -> list[str]:
-    return broken_rules(text, kind, "en", 0.8, config)
+def broken(
+    text: str,
+    config: FilterConfig = LOOSE,
+    kind: str = "prose",
+    language: str | None = "en",
+    score: float | None = 0.8,
+) -> list[str]:
+    document = Candidate(text=text, kind=kind, language=language, language_score=score)
+    return judge([document], config)[0].broken
 
 
 def test_ordinary_prose_breaks_no_rule_of_quality():
@@ -104,14 +112,14 @@ def test_code_is_judged_as_code_only():
     assert broken(code * 3 + "y" * 1001, CONFIG, "code") == ["code_longest_line"]
     assert broken(("z" * 120 + "\n") * 30, CONFIG, "code") == ["code_mean_line"]
     assert broken("+-*/ ()[]\n" * 30 + "ab", CONFIG, "code") == ["code_alphanumeric"]
-    assert broken_rules("x", "code", None, None, FilterConfig(code=False)) == []
+    assert broken("x", FilterConfig(code=False), "code") == []
 
 
 def test_a_recipe_that_is_off_drops_nothing():
     off = FilterConfig(
         languages=[], gopher_quality=False, gopher_repetition=False, fineweb=False, code=False
     )
-    assert broken_rules("# # #", "prose", None, None, off) == []
+    assert broken("# # #", off, language=None, score=None) == []
 
 
 def test_languages():
@@ -119,8 +127,8 @@ def test_languages():
     assert identify(GOOD)[0] == "en"
     assert identify(german)[0] == "de"
     assert identify("")[0] in {None, "en"} or identify("")[1] <= 1
-    assert broken_rules(GOOD, "prose", "de", 0.9, LOOSE) == ["language"]
-    assert broken_rules(GOOD, "prose", "en", 0.1, LOOSE) == ["language_score"]
+    assert broken(GOOD, language="de") == ["language"]
+    assert broken(GOOD, score=0.1) == ["language_score"]
 
 
 @given(WORDS)
@@ -149,11 +157,25 @@ def slow_top_share(words: list[str], n: int) -> float:
     return min(1.0, most * longest / sum(map(len, words)))
 
 
-@given(WORDS, st.integers(2, 10))
-def test_ngram_shares_are_what_their_definition_says(words: list[str], n: int):
-    measures = Measures(" ".join(words))
-    assert measures.duplicate_ngram_share(n) == pytest.approx(slow_duplicate_share(words, n))
-    assert measures.top_ngram_share(n) == pytest.approx(slow_top_share(words, n))
+@given(st.lists(WORDS, max_size=4))
+def test_ngram_shares_are_what_their_definition_says(documents: list[list[str]]):
+    found = measure([" ".join(words) for words in documents])
+    for words, measures in zip(documents, found, strict=True):
+        assert measures.num_words == len(words)
+        assert measures.mean_word_chars == pytest.approx(sum(map(len, words)) / len(words))
+        for n, share in measures.top_ngram_shares.items():
+            assert share == pytest.approx(slow_top_share(words, n))
+        for n, share in measures.duplicate_ngram_shares.items():
+            assert share == pytest.approx(slow_duplicate_share(words, n))
+        shares = (*measures.top_ngram_shares, *measures.duplicate_ngram_shares)
+        assert shares == tuple(range(2, 11))
+
+
+@given(st.lists(st.text(max_size=200), max_size=5))
+def test_a_verdict_does_not_depend_on_the_neighbours(texts: list[str]):
+    config = FilterConfig(c4=True)
+    documents = [Candidate(text=text, kind="prose") for text in [GOOD, *texts, GOOD]]
+    assert judge(documents, config) == [judge([one], config)[0] for one in documents]
 
 
 @given(st.lists(st.text("ab", max_size=3), max_size=20))
@@ -166,7 +188,7 @@ def test_repeats_are_what_is_left_when_each_piece_is_counted_once(pieces: list[s
 
 @given(st.text(max_size=300), st.sampled_from(["prose", "code"]))
 def test_no_text_breaks_the_filter(text: str, kind: str):
-    found = broken_rules(text, kind, "en", 0.5, FilterConfig(c4=True))
+    found = broken(text, FilterConfig(c4=True), kind)
     assert len(found) == len(set(found))
 
 

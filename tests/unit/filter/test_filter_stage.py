@@ -1,5 +1,7 @@
 """The stage: columns filled, drops counted by first rule and by every rule."""
 
+from pathlib import Path
+
 import pyarrow.parquet as pq
 
 from tasks.common.stage import Machine, materialise
@@ -30,3 +32,29 @@ def test_first_reasons_and_lonely_reasons(machine: Machine, store: Store):
     kept = pq.read_table(artifact.fetch("part-00000.parquet")).to_pylist()
     assert [(row["id"], row["language"]) for row in kept] == [("good", "en"), ("code", None)]
     assert len(pq.read_table(artifact.fetch("part-00001.parquet"))) == 0
+
+
+def test_what_was_changed_in_kept_texts_is_counted(machine: Machine, store: Store):
+    text = GOOD.replace("bread", "bread from jane@firma.de at 93.184.216.34") + "\nMenu"
+    documents = given(
+        machine, [[{"id": "kept", "text": text}, {"id": "gone", "text": "x@firma.de"}]]
+    )
+    config = FilterConfig(gopher_repetition=False, c4=True)
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    assert manifest.metrics["removed_lines"] == {"few_words": 1}
+    assert manifest.metrics["masked"] == {"email": 1, "ip": 1}
+    artifact = store.open(manifest.ref)
+    (kept,) = pq.read_table(artifact.fetch("part-00000.parquet"))["text"].to_pylist()
+    assert kept == GOOD.replace("bread", "bread from someone@example.org at 192.0.2.1")
+    (gone,) = pq.read_table(artifact.fetch("dropped/part-00000.parquet"))["text"].to_pylist()
+    assert gone == "x@firma.de", "what is set aside is kept as it was"
+
+
+def test_the_same_bytes_whatever_the_number_of_workers(tmp_path: Path):
+    found = []
+    for num_workers in (1, 2):
+        machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)
+        documents = given(machine, [ROWS, ROWS[:2], []])
+        manifest, _ = materialise(STAGE, FilterConfig(c4=True), {"documents": [documents]}, machine)
+        found.append({entry.name: entry.sha256 for entry in manifest.files})
+    assert found[0] == found[1]
