@@ -44,10 +44,8 @@ class Page:
     metas: list[tuple[str, str]]
     links: list[tuple[str, str]]
     anchors: list[tuple[str, str]]
-    times: list[tuple[str, str]]
-    bylines: list[tuple[str, str]]
+    signs: list[tuple[str, str, str]]
     json_ld: list[str]
-    headings: list[str]
 
     def __init__(self, html: str, markdown: bool = False) -> None: ...
     def marks(self, block: int) -> list[str]:

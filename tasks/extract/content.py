@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.extract import _native
 from tasks.extract._native import Block, Kind
-from tasks.extract.metadata import Head
+from tasks.extract.head import Head
 
 MODEL_FILE = "content_model.npz"
 KEEP_SCORE = 0.5
@@ -92,9 +92,7 @@ def head_of(page: _native.Page) -> Head:
         json_ld=tuple(page.json_ld),
         anchors=tuple(page.anchors),
         base=page.base,
-        times=tuple(page.times),
-        bylines=tuple(page.bylines),
-        headings=tuple(page.headings),
+        signs=tuple(page.signs),
     )
 
 

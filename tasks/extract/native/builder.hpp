@@ -12,6 +12,7 @@
 #include "marks.hpp"
 #include "math.hpp"
 #include "page.hpp"
+#include "signs.hpp"
 
 namespace bloomery {
 
@@ -39,7 +40,9 @@ public:
                 case Token::Type::EOF_: break;
             }
         }
+        pop_to(1);
         flush();
+        page_.head.signs = signs_.read();
         merge_tables();
         return std::move(page_);
     }
@@ -56,19 +59,12 @@ private:
         bool in_button = false, begins_item = false;
         int32_t table = -1, row = -1, cell = -1;
         int32_t number = 0;       // of an item; of a numbered list, that of its next item
-        int32_t capture = -1;
         const char* mark = nullptr;  // Markdown's sign around it
         bool is_mark_open = false;
         std::string language;
     };
 
-    struct Capture {
-        enum class Of : uint8_t { TIME, BYLINE, HEADING } of;
-        std::string key, text;
-    };
-
     static constexpr size_t MAX_DEPTH = 256, MAX_INLINE_DEPTH = 192;
-    static constexpr size_t MAX_CAPTURES = 60, MAX_CAPTURE_BYTES = 400;
     static constexpr size_t MAX_ANCHORS = 5000, MAX_METAS = 400, MAX_META_BYTES = 4000;
     static constexpr size_t MAX_JSON_LD = 30, MAX_JSON_LD_BYTES = 200000;
 
@@ -82,8 +78,7 @@ private:
     Block block_;
     bool is_block_open_ = false, needs_space_ = false;
     int num_breaks_in_a_row_ = 0;
-    std::vector<Capture> captures_;
-    std::vector<int32_t> active_captures_;
+    SignReader signs_;
     std::string last_math_;
 
     Frame& top() { return stack_.back(); }
@@ -100,13 +95,14 @@ private:
         const uint16_t traits = token.info.traits;
         switch (tag) {
             case Tag::HTML:
-                if (token.has(Attribute::LANG)) page_.head.language = token.value(Attribute::LANG);
+                if (page_.head.language.empty()) page_.head.language = line_of(token.value(
+                    token.has(Attribute::LANG) ? Attribute::LANG : Attribute::XML_LANG));
                 return;
             case Tag::HEAD: return;
             case Tag::META: return read_meta(token);
             case Tag::LINK: return read_link(token);
             case Tag::BASE:
-                if (page_.head.base.empty()) page_.head.base = token.value(Attribute::HREF);
+                if (page_.head.base.empty()) page_.head.base = line_of(token.value(Attribute::HREF));
                 return;
             case Tag::TITLE: return read_title();
             case Tag::SCRIPT: return read_script(token);
@@ -206,7 +202,6 @@ private:
         frame.name = hashed(token.name);
         frame.tag = tag;
         frame.traits = traits;
-        frame.capture = -1;
         frame.mark = nullptr;
         frame.is_mark_open = false;
         if (traits & BLOCK) frame.block_element = frame.element;
@@ -217,7 +212,7 @@ private:
         frame.in_button |= tag == Tag::BUTTON || tag == Tag::LABEL;
         frame.begins_item = false;
         set_kind(frame, token);
-        begin_capture(frame, token);
+        if (tag != Tag::BODY) signs_.begin(frame.element, token);
         ++num_open_[frame.name];
         stack_.push_back(std::move(frame));
     }
@@ -375,7 +370,7 @@ private:
         else if (frame.traits & BLOCK)
             verbatim_break();
         if (frame.is_mark_open) block_.text += frame.mark;
-        if (frame.capture >= 0) end_capture(frame.capture);
+        signs_.end(frame.element);
         --num_open_[frame.name];
         stack_.pop_back();
     }
@@ -383,6 +378,7 @@ private:
     // ---- text -------------------------------------------------------------------------------
 
     void text(std::string_view raw) {
+        if (top().tag != Tag::TEMPLATE) signs_.text(top().element, raw);
         if (top().is_skipped) return;
         if (top().is_verbatim) return verbatim(raw);
         for (size_t at = 0; at < raw.size();) {
@@ -406,7 +402,7 @@ private:
         size_t length = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
         length = std::min(length, text.size());
         const std::string_view sign = text.substr(0, length);
-        if (sign == "\xC2\xA0" || is_space(c)) {  // a no-break space is a space to a reader of text
+        if (blank_width(sign)) {  // a no-break space is a space to a reader of text
             needs_space_ = true;
             return length;
         }
@@ -418,14 +414,12 @@ private:
 
     void append(std::string_view sign) {
         if (needs_space_ && !block_.text.empty() && block_.text.back() != '\n') block_.text += ' ';
-        if (needs_space_) capture(" ");
         needs_space_ = false;
         num_breaks_in_a_row_ = 0;
         if (markdown_) open_marks();
         block_.text.append(sign);
         block_.link_chars += in_link_;
         block_.bold_chars += top().is_bold;
-        if (!active_captures_.empty()) capture(sign);
     }
 
     void verbatim(std::string_view raw) {
@@ -499,7 +493,6 @@ private:
     void flush() {
         num_breaks_in_a_row_ = 0;
         needs_space_ = false;
-        if (!active_captures_.empty()) capture(" ");
         if (!is_block_open_) return;
         is_block_open_ = false;
         close_marks();
@@ -535,39 +528,39 @@ private:
         if (!in_link_) return;
         if (is_block_open_) ++block_.num_links;
         if (page_.head.anchors.size() < MAX_ANCHORS)
-            page_.head.anchors.emplace_back(token.value(Attribute::HREF),
-                                            lowered(token.raw(Attribute::REL)));
+            page_.head.anchors.emplace_back(line_of(token.value(Attribute::HREF)),
+                                            lowered(line_of(token.value(Attribute::REL))));
     }
 
     void read_meta(const Token& token) {
         if (!token.has(Attribute::CONTENT) || page_.head.metas.size() >= MAX_METAS) return;
-        for (Attribute a : {Attribute::PROPERTY, Attribute::NAME, Attribute::ITEMPROP,
-                            Attribute::HTTP_EQUIV}) {
-            if (!token.has(a)) continue;
-            page_.head.metas.emplace_back(
-                lowered(token.value(a)),
-                decoded(token.raw(Attribute::CONTENT).substr(0, MAX_META_BYTES), true));
-            return;
-        }
+        const std::string content =
+            line_of(decoded(token.raw(Attribute::CONTENT).substr(0, MAX_META_BYTES), true));
+        for (Attribute a : {Attribute::NAME, Attribute::PROPERTY, Attribute::ITEMPROP,
+                            Attribute::HTTP_EQUIV})
+            if (token.has(a) && !token.raw(a).empty() && !content.empty())
+                page_.head.metas.emplace_back(lowered(line_of(token.value(a))), content);
     }
 
     void read_link(const Token& token) {
-        if (!token.has(Attribute::REL) || page_.head.links.size() >= MAX_METAS) return;
-        page_.head.links.emplace_back(lowered(token.raw(Attribute::REL)),
-                                      token.value(Attribute::HREF));
+        if (token.raw(Attribute::REL).empty() || token.raw(Attribute::HREF).empty()) return;
+        if (page_.head.links.size() < MAX_METAS)
+            page_.head.links.emplace_back(lowered(line_of(token.value(Attribute::REL))),
+                                          line_of(token.value(Attribute::HREF)));
     }
 
     void read_title() {
         const std::string_view raw = tokens_.raw_until_end("title");
         if (has_title_ || top().is_skipped) return;
         has_title_ = true;
-        page_.head.title = decoded(raw.substr(0, MAX_META_BYTES), false);
+        page_.head.title =
+            first_chars(line_of(decoded(raw.substr(0, MAX_META_BYTES), false)), MAX_SIGN_CHARS);
     }
 
     void read_script(const Token& token) {
         const std::string type = lowered(token.raw(Attribute::TYPE));
         const std::string_view raw = tokens_.raw_until_end("script");
-        if (contains(type, "ld+json") && page_.head.json_ld.size() < MAX_JSON_LD)
+        if (std::string_view(type).substr(0, 19) == "application/ld+json" && page_.head.json_ld.size() < MAX_JSON_LD)
             page_.head.json_ld.emplace_back(raw.substr(0, MAX_JSON_LD_BYTES));
         else if (type.rfind("math/tex", 0) == 0)
             formula(MathReader::unwrapped(raw), contains(type, "display"));
@@ -615,45 +608,6 @@ private:
             block_.text += raw;
         }
         if (top().name == hashed(name)) pop();
-    }
-
-    void begin_capture(Frame& frame, const Token& token) {
-        if (captures_.size() >= MAX_CAPTURES || frame.is_skipped) return;
-        static const Marks named = MarkFinder::shared().find("author") | MarkFinder::shared().find("date");
-        Capture capture;
-        if (token.info.tag == Tag::TIME) {
-            capture = {Capture::Of::TIME, token.value(Attribute::DATETIME), {}};
-        } else if (token.info.tag == Tag::H1) {
-            capture = {Capture::Of::HEADING, {}, {}};
-        } else if (page_.elements[frame.element].marks & named ||
-                   contains(token.raw(Attribute::REL), "author")) {
-            capture = {Capture::Of::BYLINE, {}, {}};
-            for (Attribute a : {Attribute::REL, Attribute::ITEMPROP, Attribute::CLASS, Attribute::ID})
-                if (token.has(a)) capture.key += token.value(a) + " ";
-        } else {
-            return;
-        }
-        frame.capture = static_cast<int32_t>(captures_.size());
-        active_captures_.push_back(frame.capture);
-        captures_.push_back(std::move(capture));
-    }
-
-    void capture(std::string_view sign) {
-        for (int32_t index : active_captures_) {
-            std::string& text = captures_[index].text;
-            if (text.size() < MAX_CAPTURE_BYTES && !(sign == " " && (text.empty() || text.back() == ' ')))
-                text.append(sign);
-        }
-    }
-
-    void end_capture(int32_t index) {
-        active_captures_.erase(std::remove(active_captures_.begin(), active_captures_.end(), index),
-                               active_captures_.end());
-        Capture& done = captures_[index];
-        std::string text(stripped(done.text));
-        if (done.of == Capture::Of::TIME) page_.head.times.emplace_back(done.key, text);
-        else if (done.of == Capture::Of::HEADING) page_.head.headings.push_back(text);
-        else if (!text.empty()) page_.head.bylines.emplace_back(stripped(done.key), text);
     }
 
     // ---- tables -----------------------------------------------------------------------------

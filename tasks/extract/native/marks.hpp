@@ -94,8 +94,13 @@ inline size_t num_marks() { return mark_groups().size() + NUM_TAG_MARKS; }
 // A trie of the groups' words; one walk from each letter of a name, which ends after a few steps.
 class MarkFinder {
 public:
+    explicit MarkFinder(const std::vector<MarkGroup>& groups) : nodes_(1) {
+        for (size_t group = 0; group < groups.size(); ++group)
+            for (std::string_view word : groups[group].words) add(word, Marks{1} << group);
+    }
+
     static const MarkFinder& shared() {
-        static const MarkFinder instance;
+        static const MarkFinder instance(mark_groups());
         return instance;
     }
 
@@ -120,12 +125,6 @@ private:
         Node() { next.fill(-1); }
     };
     std::vector<Node> nodes_;
-
-    MarkFinder() : nodes_(1) {
-        const auto& groups = mark_groups();
-        for (size_t group = 0; group < groups.size(); ++group)
-            for (std::string_view word : groups[group].words) add(word, Marks{1} << group);
-    }
 
     void add(std::string_view word, Marks mark) {
         const bool between = word.front() == '=';

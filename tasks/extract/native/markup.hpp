@@ -43,6 +43,37 @@ inline std::string_view stripped(std::string_view text) {
     return text;
 }
 
+// Bytes of the blank at the start of ``text``, no-break and ideographic spaces included; else 0.
+inline size_t blank_width(std::string_view text) {
+    if (is_space(text[0])) return 1;
+    if (text.substr(0, 2) == "\xC2\xA0") return 2;
+    return text.substr(0, 3) == "\xE3\x80\x80" ? 3 : 0;
+}
+
+// White space collapsed to single spaces, none at the ends.
+inline std::string line_of(std::string_view text) {
+    std::string line;
+    bool is_between = false;
+    for (size_t at = 0; at < text.size(); ++at) {
+        if (const size_t width = blank_width(text.substr(at, 3))) {
+            is_between = !line.empty();
+            at += width - 1;
+            continue;
+        }
+        if (is_between) line += ' ';
+        is_between = false;
+        line += text[at];
+    }
+    return line;
+}
+
+// The first ``num_chars`` characters.
+inline std::string_view first_chars(std::string_view text, size_t num_chars) {
+    for (size_t at = 0; at < text.size(); ++at)
+        if ((text[at] & 0xC0) != 0x80 && num_chars-- == 0) return text.substr(0, at);
+    return text;
+}
+
 inline void append_utf8(std::string& out, uint32_t code) {
     if (code < 0x80) {
         out += static_cast<char>(code);
@@ -149,7 +180,7 @@ inline std::string decoded(std::string_view raw, bool in_attribute) {
 // The attributes that are ever asked for; all others are passed over.
 enum class Attribute : uint8_t {
     ALT, ALTTEXT, ARIA_HIDDEN, CLASS, CONTENT, DATETIME, DISPLAY, ENCODING, HIDDEN, HREF, HTTP_EQUIV,
-    ID, ITEMPROP, LANG, NAME, PROPERTY, REL, ROLE, SRC, START, STYLE, TYPE, COUNT,
+    ID, ITEMPROP, LANG, NAME, PROPERTY, REL, ROLE, SRC, START, STYLE, TITLE, TYPE, XML_LANG, COUNT,
 };
 
 struct Token {
@@ -161,7 +192,9 @@ struct Token {
     uint32_t present = 0;
 
     bool has(Attribute a) const { return present >> static_cast<int>(a) & 1; }
-    std::string_view raw(Attribute a) const { return attributes[static_cast<size_t>(a)]; }
+    std::string_view raw(Attribute a) const {
+        return has(a) ? attributes[static_cast<size_t>(a)] : std::string_view{};
+    }
     std::string value(Attribute a) const { return decoded(raw(a), true); }
 };
 
@@ -322,7 +355,7 @@ private:
             {"itemprop", Attribute::ITEMPROP}, {"lang", Attribute::LANG}, {"name", Attribute::NAME},
             {"property", Attribute::PROPERTY}, {"rel", Attribute::REL}, {"role", Attribute::ROLE},
             {"src", Attribute::SRC}, {"start", Attribute::START}, {"style", Attribute::STYLE},
-            {"type", Attribute::TYPE},
+            {"title", Attribute::TITLE}, {"type", Attribute::TYPE}, {"xml:lang", Attribute::XML_LANG},
         };
         char buffer[MAX_ATTRIBUTE_NAME];
         for (size_t i = 0; i < name.size(); ++i) buffer[i] = lower(name[i]);

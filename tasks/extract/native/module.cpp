@@ -112,10 +112,12 @@ PYBIND11_MODULE(_native, m) {
         .def_property_readonly("metas", [](const Page& p) { return p.head.metas; })
         .def_property_readonly("links", [](const Page& p) { return p.head.links; })
         .def_property_readonly("anchors", [](const Page& p) { return p.head.anchors; })
-        .def_property_readonly("times", [](const Page& p) { return p.head.times; })
-        .def_property_readonly("bylines", [](const Page& p) { return p.head.bylines; })
-        .def_property_readonly("json_ld", [](const Page& p) { return p.head.json_ld; })
-        .def_property_readonly("headings", [](const Page& p) { return p.head.headings; });
+        .def_property_readonly("signs", [](const Page& p) {
+            py::list signs;
+            for (const auto& [kind, hints, text] : p.head.signs) signs.append(py::make_tuple(kind, hints, text));
+            return signs;
+        })
+        .def_property_readonly("json_ld", [](const Page& p) { return p.head.json_ld; });
 
     py::class_<Model>(m, "Model")
         .def(py::init([](const py::dict& first, const py::dict& second) {

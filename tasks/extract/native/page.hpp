@@ -1,6 +1,7 @@
 // A page as extraction sees it: elements, blocks of text in document order, and what it says of itself.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -47,10 +48,12 @@ struct Block {
     std::string text;
 };
 
+// What tasks/extract/head.py describes, where each part is from.
 struct Head {
     std::string title, language, base;
-    std::vector<std::pair<std::string, std::string>> metas, links, anchors, times, bylines;
-    std::vector<std::string> json_ld, headings;
+    std::vector<std::pair<std::string, std::string>> metas, links, anchors;
+    std::vector<std::array<std::string, 3>> signs;
+    std::vector<std::string> json_ld;
 };
 
 struct Page {

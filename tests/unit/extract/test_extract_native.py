@@ -143,10 +143,13 @@ def test_what_a_page_says_of_itself():
     assert page.metas == [("og:title", 'x"y')]
     assert page.links == [("canonical", "/c")]
     assert page.json_ld == ['{"a": 1}']
-    assert page.headings == ["Head line"]
-    assert page.times == [("2020-01-02", "Jan 2")]
+    assert page.signs[:3] == [
+        ("h1", "", "Head line"),
+        ("byline", "byline", "By Ann"),
+        ("credit", "", "By Ann"),
+    ]
+    assert page.signs[3] == ("time", "", "2020-01-02")
     assert page.anchors == [("/x?a=1&b=2", "author")]
-    assert ("byline", "By Ann") in page.bylines
 
 
 @given(st.text(alphabet="&#;x0123456789abcAamplgtcopynotineur= <", max_size=40))
