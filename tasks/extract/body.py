@@ -8,7 +8,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
-from tasks.extract.records import HEADERS_END, Record, parse_headers
+from tasks.extract.records import HEADERS_END, Headers, Record, parse_headers
 
 HTML_HINT = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.I | re.S)
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
@@ -65,7 +65,7 @@ def _http_body(record: Record, max_bytes: int) -> Body:
     return Body(data=data, media_type=media_type, charset=charset)
 
 
-def _decode_transfer(data: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
+def _decode_transfer(data: bytes, headers: Headers, max_bytes: int) -> bytes:
     """Undo chunking and compression, if the crawler left them in place."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         data = join_chunks(data)

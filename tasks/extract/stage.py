@@ -64,8 +64,10 @@ def extract_archive(
     with ShardWriter(folder, index) as shard, guard:
         for record in read_archive(artifact.fetch(name)):
             if isinstance(record, BadRecord):
-                row = _bad_row(record, name, config)
-                shard.drop(row, record.reason, record.detail)
+                if record.reason == "too_large" and record.type not in PAGE_TYPES:
+                    skipped[record.type] += 1
+                else:
+                    shard.drop(_bad_row(record, name, config), record.reason, record.detail)
             elif record.type not in PAGE_TYPES:
                 skipped[record.type] += 1
             else:
@@ -105,10 +107,11 @@ def _write(shard: ShardWriter, record: Record, page: Page, config: ExtractConfig
 
 
 def _bad_row(bad: BadRecord, name: str, config: ExtractConfig) -> dict[str, Any]:
-    url = f"file:{name}"
+    url = (bad.about and bad.about.url) or f"file:{name}"
     return {
-        "id": document_id(url, str(bad.offset_bytes)),
+        "id": document_id(f"file:{name}", bad.place),  # a damaged head may repeat another's name
         "url": url,
+        "fetched_at": bad.about and bad.about.date,
         "text": "",
         **_source_columns(config),
     }
