@@ -15,7 +15,8 @@ from lz4.frame import LZ4FrameDecompressor
 
 Packed = bytes | mmap.mmap
 
-PIECE_BYTES = 1 << 20  # unpacked, at most, but for zstd
+PIECE_BYTES = 1 << 18  # unpacked, at most, but for zstd
+MAPPED_BYTES = 1 << 26  # of a mapped file, to be counted as memory at a time
 STEP_BYTES = 64  # packed, when looking for the last byte before a break
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -154,6 +155,14 @@ def skip_padding(data: Packed, position: int, packing: Packing) -> int:
     return position
 
 
+def _slice(data: Packed, start: int, size: int) -> bytes:
+    """Bytes of the file; the pages read before are unmapped from time to time."""
+    end = start + size
+    if isinstance(data, mmap.mmap) and start // MAPPED_BYTES != end // MAPPED_BYTES:
+        data.madvise(mmap.MADV_DONTNEED)
+    return data[start:end]
+
+
 class Member:
     """One packed member, read from its start to its end or to where it breaks.
 
@@ -199,7 +208,7 @@ class Member:
             given_from = self._position
             packed = b""
             if self._unpacker.needs_input:
-                packed = self._data[given_from : given_from + self._packing.input_bytes]
+                packed = _slice(self._data, given_from, self._packing.input_bytes)
                 if not packed:
                     self.is_cut = True
                     self._fail("the file ends inside it")
@@ -258,7 +267,7 @@ class PlainFile:
 
     def read(self) -> bytes:
         """The next piece; empty only at the end."""
-        piece = self._data[self._position : self._position + PIECE_BYTES]
+        piece = _slice(self._data, self._position, PIECE_BYTES)
         self._position += len(piece)
         return piece
 

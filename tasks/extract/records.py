@@ -4,9 +4,10 @@ What a record is, how its head is read and by what its first line is known. Wher
 how the next one is found after damage is ``archive``'s part.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
+
+import xxhash
 
 PAGE_TYPES = ("response", "resource", "conversion")
 
@@ -204,4 +205,4 @@ def text(head: bytes) -> str:
 
 
 def _content_name(date: str | None, payload: bytes) -> str:
-    return f"{date}:{hashlib.blake2b(payload, digest_size=16).hexdigest()}"
+    return f"{date}:{xxhash.xxh3_128_hexdigest(payload)}"
