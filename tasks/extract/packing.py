@@ -18,6 +18,7 @@ Packed = bytes | mmap.mmap
 PIECE_BYTES = 1 << 18  # unpacked, at most, but for zstd
 MAPPED_BYTES = 1 << 26  # of a mapped file, to be counted as memory at a time
 STEP_BYTES = 64  # packed, when looking for the last byte before a break
+ISAL_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its stub errs
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LZ4_MAGIC = b"\x04\x22\x4d\x18"
@@ -99,7 +100,7 @@ def gzip_packing(_data: Packed) -> Packing:
         name="gzip member",
         magic=GZIP_MAGIC,
         input_bytes=1 << 16,
-        errors=(igzip_lib.IsalError,),  # type: ignore[arg-type]  # its stub takes it for an instance
+        errors=(ISAL_ERROR,),
         unpacker=lambda: igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP),
     )
 

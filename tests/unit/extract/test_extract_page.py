@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.extract.body import join_chunks
 from tasks.extract.charset import clean_text, decode
+from tasks.extract.codings import undo_chunks
 from tasks.extract.config import ExtractConfig
 from tasks.extract.page import Page, extract_page
 from tasks.extract.records import Record
@@ -143,7 +143,7 @@ def test_surrogate_entities_do_no_harm():
 def test_chunking_is_undone(data: bytes, size: int):
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     chunked = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
-    assert join_chunks(chunked) == data
+    assert undo_chunks(chunked, is_claimed=True).data == data
 
 
 def test_documentation_made_by_pydoc_keeps_its_descriptions():
