@@ -5,9 +5,9 @@ order, and a BadRecord for each stretch that cannot be read. The rules:
 
 - A *block* is what can be read from one place on without a break: a packed member, with those that
   continue it where a record is larger than its member; or the whole of a plain file.
-- A record is believed if its Content-Length is borne out: nothing but blank lines, and then the
-  next record's first line or the end of the member, follow. Otherwise it is damaged, and the next
-  record is looked for by its first line.
+- A record is believed if its Content-Length is borne out: what follows are two line ends as WARC
+  has them, or nothing but line ends before the next record's first line or the member's end.
+  Otherwise it is damaged, and the next record is looked for by its first line.
 - The last record of a member is believed only when the member's checksum is.
 - After a member that breaks, reading goes on at the next one that begins with a record's first line
   or is whole.
@@ -43,6 +43,8 @@ ARCHIVE_SUFFIXES = tuple(
     for kind in ("warc", "arc", "wet", "wat")
     for packing in ("", ".gz", ".zst", ".lz4")
 )
+NO_RECORD = "no record starts here"
+RECORD_END = b"\r\n\r\n"
 BLANK_LINES = re.compile(rb"[\r\n]*")
 
 
@@ -98,7 +100,7 @@ class _Block:
             return False
         following = self.member.following()
         piece = following.read() if following else b""
-        if not following or not piece or is_record_start(piece.lstrip(b"\r\n")):
+        if not following or not piece or is_record_start(piece):
             self._is_end_known = True
             return False
         self.member = following
@@ -147,6 +149,11 @@ class _Block:
         self.has(after + MAX_FIRST_LINE_BYTES, beyond=True)
         return bool(ARC_START.match(self.window, self.start + after))
 
+    def is_separated(self, num_bytes: int) -> bool:
+        """Whether two line ends stand after so many bytes, as they do after a WARC record."""
+        end = self.start + num_bytes
+        return self.window[end : end + len(RECORD_END)] == RECORD_END
+
     def seek_record(self, num_bytes: int) -> bool:
         """Go to the next record's first line; False, and to the block's end, if there is none."""
         while True:
@@ -154,9 +161,9 @@ class _Block:
             if found:
                 self.drop(found.end() - self.start)
                 return True
-            num_unread = len(self.window) - self.start
-            self.drop(max(0, num_unread - MAX_FIRST_LINE_BYTES))
-            num_bytes = 0
+            num_done = max(0, len(self.window) - self.start - MAX_FIRST_LINE_BYTES)
+            self.drop(num_done)
+            num_bytes = max(0, num_bytes - num_done)
             num_unread = len(self.window) - self.start
             if not self.has(num_unread + 1, beyond=True):
                 self.drop(num_unread)
@@ -176,9 +183,7 @@ class _BlockReader:
 
     def __iter__(self) -> Iterator[Record | BadRecord]:
         while self._block.pass_blank_lines():
-            found = self._next()
-            if found:
-                yield found
+            yield from filter(None, self._next())
         if self._block.member.problem and not self._is_loss_told:
             yield self._bad(self._block.offset, "")
 
@@ -194,26 +199,40 @@ class _BlockReader:
         candidates = self._block.member.candidates()
         return next((member.again() for member in candidates if _is_good_start(member)), None)
 
-    def _next(self) -> Record | BadRecord | None:
+    def _next(self) -> Iterator[Record | BadRecord | None]:
+        """What is here and, where that shows what it is, what is behind it."""
         block = self._block
         head = self._head()
         if not head:
             is_warc = WARC_START.match(block.window, block.start)
-            return self._lose("headers do not end" if is_warc else "no record starts here")
+            yield self._lose("headers do not end" if is_warc else NO_RECORD)
+            return
         if head.payload_bytes is None:
             length = head.about.headers.get("content-length")
-            return self._lose(f"Content-Length is {length[:40]!r}", head)
+            yield self._lose(f"Content-Length is {length[:40]!r}", head)
+            return
         self._is_loss_told = False
         size = head.num_bytes + head.payload_bytes
         if size > self._max_record_bytes:
-            return self._pass_large(head, size)
-        if not block.has(size, beyond=True):
-            return self._lose("Content-Length reaches past the end", head)
-        if not block.is_record_end(size):
-            return self._lose("Content-Length ends inside the record", head)
-        with memoryview(block.window) as window:
-            payload = bytes(window[block.start + head.num_bytes : block.start + size])
-        block.drop(size)
+            yield self._pass_large(head, size)
+        elif not block.has(size, beyond=True):
+            yield self._lose("Content-Length reaches past the end", head)
+        elif block.is_record_end(size):
+            yield self._take(head, size)
+        elif block.is_separated(size):
+            record = self._take(head, size)
+            loss = self._lose(NO_RECORD)
+            if block.has(1, beyond=False) or not block.member.problem:
+                yield record  # else it is here that the member breaks, and one loss is both
+            yield loss
+        else:
+            yield self._lose("Content-Length ends inside the record", head)
+
+    def _take(self, head: Head, size: int) -> Record:
+        with memoryview(self._block.window) as window:
+            start = self._block.start
+            payload = bytes(window[start + head.num_bytes : start + size])
+        self._block.drop(size)
         return whole_record(head.about, payload)
 
     def _head(self) -> Head | None:
@@ -233,7 +252,8 @@ class _BlockReader:
         offset = self._block.offset
         detail = f"{head.payload_bytes} bytes"
         if self._is_large_believed:
-            if self._block.pass_over(size) and self._block.is_record_end(0):
+            is_whole = self._block.pass_over(size)
+            if is_whole and (self._block.is_record_end(0) or self._block.is_separated(0)):
                 return self._bad(offset, detail, head, reason="too_large")
             self._is_large_believed = False
             self._block = _Block(self._block.first.again())
@@ -243,7 +263,7 @@ class _BlockReader:
     def _lose(self, detail: str, head: Head | None = None) -> BadRecord | None:
         """Give the record up and go to the next; None if that loss has been told already."""
         offset = self._block.offset
-        search_from = max(0, head.num_bytes - 1) if head else 0
+        search_from = head.num_bytes - 1 if head else 1
         if self._block.seek_record(search_from):
             return self._bad(offset, detail, head, reason="damaged_record")
         if self._is_loss_told:

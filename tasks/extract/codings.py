@@ -125,7 +125,7 @@ def _undo(data: bytes, coding: str, max_bytes: int) -> Decoded:
 
 
 def _packing(data: bytes, coding: str) -> Packing | None:
-    """How to undo a coding; gzip and deflate are told apart by the bytes, as servers mix them up."""
+    """How to undo a coding; gzip and deflate, which servers mix up, are told apart by the bytes."""
     if coding in {"gzip", "x-gzip", "deflate"}:
         if data.startswith(GZIP_MAGIC):
             return gzip_packing(b"")

@@ -26,7 +26,10 @@ ARC_LINE = (
 )
 WARC_START = re.compile(WARC_LINE)
 ARC_START = re.compile(ARC_LINE)
-NEXT_RECORD = re.compile(rb"\n(?=" + WARC_LINE + rb"|" + ARC_LINE + rb")")
+# A first line that nothing separates from what precedes it has to look the part.
+NEXT_RECORD = re.compile(
+    rb"\n(?=" + WARC_LINE + rb"|" + ARC_LINE + rb")|(?=WARC/\d\.\d{1,2}\r\n(?:WARC|Content)-)"
+)
 # As the specifications of ARC 1 and 2 name the fields of a record's line.
 ARC_NAMES = {
     "url": "URL",
