@@ -154,8 +154,9 @@ class _Block:
         end = self.start + num_bytes
         return self.window[end : end + len(RECORD_END)] == RECORD_END
 
-    def seek_record(self, num_bytes: int) -> bool:
-        """Go to the next record's first line; False, and to the block's end, if there is none."""
+    def seek_record(self) -> bool:
+        """Go to the next first line but the one here; False, and to the block's end, if none."""
+        num_bytes = 1
         while True:
             found = NEXT_RECORD.search(self.window, self.start + num_bytes)
             if found:
@@ -219,7 +220,9 @@ class _BlockReader:
             yield self._lose("Content-Length reaches past the end", head)
         elif block.is_record_end(size):
             yield self._take(head, size)
-        elif block.is_separated(size):
+        elif block.is_separated(size) and not NEXT_RECORD.search(
+            block.window, block.start + head.num_bytes, block.start + size
+        ):
             record = self._take(head, size)
             loss = self._lose(NO_RECORD)
             if block.has(1, beyond=False) or not block.member.problem:
@@ -263,8 +266,7 @@ class _BlockReader:
     def _lose(self, detail: str, head: Head | None = None) -> BadRecord | None:
         """Give the record up and go to the next; None if that loss has been told already."""
         offset = self._block.offset
-        search_from = head.num_bytes - 1 if head else 1
-        if self._block.seek_record(search_from):
+        if self._block.seek_record():
             return self._bad(offset, detail, head, reason="damaged_record")
         if self._is_loss_told:
             return None

@@ -17,7 +17,7 @@ Packed = bytes | mmap.mmap
 
 PIECE_BYTES = 1 << 18  # unpacked, at most, but for zstd
 MAPPED_BYTES = 1 << 26  # of a mapped file, to be counted as memory at a time
-STEP_BYTES = 64  # packed, when looking for the last byte before a break
+STEPS_BYTES = (64, 1)  # packed, ever smaller when looking for the last byte before a break
 ISAL_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its stub errs
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -175,6 +175,7 @@ class Member:
         self._packing = packing
         self.start = start
         self._position = start  # of the next packed byte to be given to the unpacker
+        self._last_input = start  # where what was given last began
         self._num_unpacked = 0
         self._unpacker = packing.unpacker()
         self.problem = ""
@@ -206,20 +207,20 @@ class Member:
     def read(self) -> bytes:
         """The next piece; empty only at the end."""
         while not self.is_over:
-            given_from = self._position
             packed = b""
             if self._unpacker.needs_input:
-                packed = _slice(self._data, given_from, self._packing.input_bytes)
+                self._last_input = self._position
+                packed = _slice(self._data, self._position, self._packing.input_bytes)
+                self._position += len(packed)
                 if not packed:
                     self.is_cut = True
                     self._fail("the file ends inside it")
                     break
-            self._position += len(packed)
             try:
                 piece = self._unpacker.decompress(packed, PIECE_BYTES)
             except self._packing.errors as error:
                 self._fail(str(error))
-                piece = self._before_break(given_from)
+                piece = self._before_break()
             self._num_unpacked += len(piece)
             if piece:
                 return piece
@@ -228,26 +229,34 @@ class Member:
     def _fail(self, problem: str) -> None:
         self.problem = f"{self._packing.name} at byte {self.start}: {problem}"
 
-    def _before_break(self, good_until: int) -> bytes:
-        """What the failed call had unpacked before it failed: all is done again, in small steps."""
+    def _before_break(self) -> bytes:
+        """What the call that failed had unpacked: all is done again, at its end in small steps."""
+        good_until, piece = self._last_input, b""
+        for step_bytes in STEPS_BYTES:
+            good_until, piece = self._again_until_break(good_until, step_bytes)
+        return piece
+
+    def _again_until_break(self, good_until: int, step_bytes: int) -> tuple[int, bytes]:
+        """Where the input begins that breaks, and what was unpacked before it and not yet given."""
         unpacker = self._packing.unpacker()
         pieces: list[bytes] = []
-        position, num_unpacked = self.start, 0
+        position = next_position = self.start
+        num_unpacked = 0
         try:
             while not unpacker.eof:
                 packed = b""
                 if unpacker.needs_input:
-                    is_good = position < good_until
-                    size = self._packing.input_bytes if is_good else STEP_BYTES
+                    position = next_position
+                    num_good = min(good_until - position, self._packing.input_bytes)
+                    size = num_good if num_good > 0 else step_bytes
                     packed = self._data[position : position + size]
-                    position += len(packed)
+                    next_position = position + len(packed)
                 piece = unpacker.decompress(packed, PIECE_BYTES)
-                known = max(0, self._num_unpacked - num_unpacked)
+                pieces.append(piece[max(0, self._num_unpacked - num_unpacked) :])
                 num_unpacked += len(piece)
-                pieces.append(piece[known:])
         except self._packing.errors:
             pass
-        return b"".join(pieces)
+        return position, b"".join(pieces)
 
 
 class PlainFile:

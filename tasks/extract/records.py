@@ -125,8 +125,8 @@ def parse_head(window: bytes | bytearray, position: int) -> Head | None:
         line = ARC_START.match(window, position)
         return _arc_head(line) if line else None
     end = HEADERS_END.search(window, position, position + MAX_HEADERS_BYTES)
-    if not end:
-        return None
+    if not end or NEXT_RECORD.search(window, position + 1, end.start()):
+        return None  # the head was cut, and what follows is another record's
     headers = parse_headers(bytes(window[position : end.start()]))
     length = headers.get("content-length")
     about = Record(
