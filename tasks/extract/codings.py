@@ -31,6 +31,7 @@ TRAILERS = re.compile(rb"(?:[\w-]{1,100}:[^\r\n]{0,4096}\r?\n){0,50}(?:\r?\n)?\Z
 CONTROL = re.compile(rb"[\x00-\x08\x10-\x1a\x1c-\x1f]")  # in no text; ISO 2022 needs the others
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 TEXT_PROBE_BYTES = 512
+INPUT_BYTES = 1 << 12  # given more at a time, brotli gives less of a stream that is cut
 ZLIB_HEAD = re.compile(rb"[\x08\x18\x28\x38\x48\x58\x68\x78][\x00-\xff]")
 
 
@@ -143,7 +144,9 @@ def _inflating(flag: int) -> Packing:
 
 
 def _stream(name: str, unpacker: Callable[[], Unpacker], error: type[Exception]) -> Packing:
-    return Packing(name=name, magic=b"", input_bytes=1 << 16, errors=(error,), unpacker=unpacker)
+    return Packing(
+        name=name, magic=b"", input_bytes=INPUT_BYTES, errors=(error,), unpacker=unpacker
+    )
 
 
 def _unpack(data: bytes, packing: Packing, max_bytes: int) -> tuple[bytes, str | None]:
