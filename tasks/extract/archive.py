@@ -58,7 +58,8 @@ def read_archive(
     if path.stat().st_size == 0:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        packing = packing_of(data, path.suffix.lower())
+        is_plain = is_record_start(data[:MAX_FIRST_LINE_BYTES].lstrip(b"\r\n"))
+        packing = None if is_plain else packing_of(data, path.suffix.lower())
         member: Member | PlainFile | None = PlainFile(data)
         if packing:
             member = Member(data, skip_padding(data, 0, packing), packing)

@@ -80,7 +80,7 @@ class Packing:
 
 
 def packing_of(data: Packed, suffix: str) -> Packing | None:
-    """How a file is packed: as it begins, or, where that says nothing, as its name ends."""
+    """How a file is packed: as it begins or, where that says nothing, as its name ends."""
     by_magic = {
         GZIP_MAGIC: gzip_packing,
         ZSTD_MAGIC: zstd_packing,
@@ -123,8 +123,8 @@ def zstd_packing(data: Packed) -> Packing:
     return Packing(
         name="zstd frame",
         magic=ZSTD_MAGIC,
-        # A block takes 4 bytes at least and holds 128 KiB at most: 64 MiB a call at the very worst.
-        input_bytes=1 << 11,
+        # A block takes 4 bytes at least and holds 128 KiB at most: 16 MiB a call at the very worst.
+        input_bytes=1 << 9,
         errors=(zstandard.ZstdError,),
         unpacker=lambda: _ZstdUnpacker(dictionary),
         padding=SKIPPABLE_MAGICS,

@@ -37,7 +37,7 @@ def body(
     *,
     kind: str = "response",
     content_type: str = "application/http; msgtype=response",
-    headers: Headers = Headers(),  # noqa: B008
+    headers: Headers = Headers(),
 ) -> Body:
     record = Record(
         type=kind,
