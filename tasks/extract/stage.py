@@ -62,7 +62,7 @@ def extract_archive(
         max_memory_bytes=config.max_memory_bytes,
     )
     with ShardWriter(folder, index) as shard, guard:
-        for record in read_archive(artifact.fetch(name)):
+        for record in read_archive(artifact.fetch(name), max_record_bytes=config.max_page_bytes):
             if isinstance(record, BadRecord):
                 if record.reason == "too_large" and record.type not in PAGE_TYPES:
                     skipped[record.type] += 1
@@ -71,7 +71,7 @@ def extract_archive(
             elif record.type not in PAGE_TYPES:
                 skipped[record.type] += 1
             else:
-                page = _extract(guard, record, config)
+                page = _extract(guard, record)
                 text_bytes += _write(shard, record, page, config)
     return {
         "funnel": shard.funnel.model_dump(),
@@ -80,9 +80,7 @@ def extract_archive(
     }
 
 
-def _extract(guard: Guard, record: Record, config: ExtractConfig) -> Page:
-    if len(record.payload) > config.max_page_bytes:
-        return Page(reason="too_large", detail=f"{len(record.payload)} bytes")
+def _extract(guard: Guard, record: Record) -> Page:
     answer = guard.call(record)
     if isinstance(answer, Failure):
         return Page(reason=answer.reason, detail=answer.detail)
@@ -132,4 +130,4 @@ def _warn_of_damage(log: logging.Logger, funnel: Funnel) -> None:
         log.warning("%d records are damaged or cut; see dropped/", num_bad)
 
 
-STAGE = Stage(name="extract", version=1, config=ExtractConfig, inputs=("pages",), run=run)
+STAGE = Stage(name="extract", version=2, config=ExtractConfig, inputs=("pages",), run=run)

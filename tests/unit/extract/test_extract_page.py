@@ -13,6 +13,7 @@ from tasks.extract.codings import undo_chunks
 from tasks.extract.config import ExtractConfig
 from tasks.extract.page import Page, extract_page
 from tasks.extract.records import Record
+from tests.benchmarks.fuzz import Pages, fuzz
 from tests.unit.extract.archive_fixtures import PROSE, http
 
 CONFIG = ExtractConfig(source="s", min_chars=20)
@@ -158,3 +159,9 @@ def test_documentation_made_by_pydoc_keeps_its_descriptions():
 def test_noise_never_raises():
     noise = io.BytesIO(bytes(range(256)) * 40).getvalue()
     assert page(http(noise)).reason in {None, "empty", "too_short"}
+
+
+def test_mutated_pages_get_a_text_or_a_reason(tmp_path):
+    rows = fuzz(Pages(None, seed=0), range(60), limit_seconds=30, save=tmp_path)
+    assert sum(row.num_violations for row in rows.values()) == 0
+    assert len(rows) > 5
