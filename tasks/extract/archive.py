@@ -240,12 +240,16 @@ class _BlockReader:
         return whole_record(head.about, payload)
 
     def _head(self) -> Head | None:
+        """The head of the record here; more of the window is filled only if that does not do."""
         block = self._block
+        num_seen = 0
         for num_bytes in (1, MAX_FIRST_LINE_BYTES, MAX_HEADERS_BYTES):
-            has_more = block.has(num_bytes, beyond=True)
-            head = parse_head(block.window, block.start)
-            if head or not has_more:
+            block.has(num_bytes, beyond=True)
+            num_unread = len(block.window) - block.start
+            head = parse_head(block.window, block.start) if num_unread > num_seen else None
+            if head:
                 return head
+            num_seen = num_unread
         return None
 
     def _pass_large(self, head: Head, size: int) -> BadRecord | None:

@@ -48,7 +48,7 @@ class Unpacker(Protocol):
 
 
 class _ZstdUnpacker:
-    """zstandard's in the same form. It has no bound on what a call returns; see ``ZSTD.input``."""
+    """zstandard's in the same form, but a call returns whatever comes; see ``zstd_packing``."""
 
     needs_input = True
 
@@ -135,12 +135,14 @@ def _dictionary(data: Packed) -> zstandard.ZstdCompressionDict | None:
     if data[:4] != DICTIONARY_MAGIC:
         return None
     raw = data[8 : 8 + min(int.from_bytes(data[4:8], "little"), MAX_DICTIONARY_BYTES)]
-    if raw.startswith(ZSTD_MAGIC):
-        try:
+    try:
+        if raw.startswith(ZSTD_MAGIC):
             raw = zstandard.ZstdDecompressor().stream_reader(raw).read(MAX_DICTIONARY_BYTES)
-        except zstandard.ZstdError:
-            return None  # its frames cannot be read then, and each says so
-    return zstandard.ZstdCompressionDict(raw)
+        dictionary = zstandard.ZstdCompressionDict(raw)
+        zstandard.ZstdDecompressor(dict_data=dictionary).decompressobj()  # it is looked at here
+    except zstandard.ZstdError:
+        return None  # the frames that need it cannot be read then, and each says so
+    return dictionary
 
 
 def skip_padding(data: Packed, position: int, packing: Packing) -> int:
@@ -251,6 +253,8 @@ class Member:
                     size = num_good if num_good > 0 else step_bytes
                     packed = self._data[position : position + size]
                     next_position = position + len(packed)
+                    if not packed:
+                        break
                 piece = unpacker.decompress(packed, PIECE_BYTES)
                 pieces.append(piece[max(0, self._num_unpacked - num_unpacked) :])
                 num_unpacked += len(piece)

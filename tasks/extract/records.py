@@ -12,8 +12,9 @@ import xxhash
 PAGE_TYPES = ("response", "resource", "conversion")
 
 MAX_HEADERS_BYTES = 1 << 20
+USUAL_HEADERS_BYTES = 1 << 12
 MAX_FIRST_LINE_BYTES = 1 << 14
-HEADERS_END = re.compile(rb"\r?\n\r?\n")
+HEADERS_END = re.compile(rb"\n\r?\n")
 
 WARC_LINE = rb"(?i:WARC)/\d{1,3}(?:\.\d{1,3})?[ \t]*\r?\n"
 # From the right, because old crawlers wrote addresses and media types with spaces in them. ARC 2
@@ -124,9 +125,13 @@ def parse_head(window: bytes | bytearray, position: int) -> Head | None:
     if not WARC_START.match(window, position):
         line = ARC_START.match(window, position)
         return _arc_head(line) if line else None
-    end = HEADERS_END.search(window, position, position + MAX_HEADERS_BYTES)
-    if not end or NEXT_RECORD.search(window, position + 1, end.start()):
+    usual = position + USUAL_HEADERS_BYTES  # so that many heads without an end cost little
+    end = HEADERS_END.search(window, position, usual)
+    if NEXT_RECORD.search(window, position + 1, end.start() if end else usual):
         return None  # the head was cut, and what follows is another record's
+    end = end or HEADERS_END.search(window, position, position + MAX_HEADERS_BYTES)
+    if not end:
+        return None
     headers = parse_headers(bytes(window[position : end.start()]))
     length = headers.get("content-length")
     about = Record(

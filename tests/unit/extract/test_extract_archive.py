@@ -202,6 +202,24 @@ def test_a_broken_record_costs_itself(tmp_path: Path, name: str, broken: bytes):
     assert read(tmp_path / name, data[name]) == (URLS[:10] + URLS[11:], ["damaged_record"])
 
 
+def test_very_many_heads_without_an_end_take_no_long_time(tmp_path: Path):
+    urls, reasons = read(tmp_path / "a.warc", b"WARC/1.0\n" * 100_000 + RECORDS[0])
+    assert (urls, len(reasons)) == (URLS[:1], 100_000)
+
+
+@pytest.mark.parametrize("at", [0, 4, 8, 12, 30, 500])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_damaged_dictionary_costs_its_records_and_no_more(
+    tmp_path: Path, at: int, is_packed: bool
+):
+    data = bytearray(zstd_with_dictionary(RECORDS, is_packed=is_packed))
+    data[at] ^= 0xFF
+    urls, reasons = read(tmp_path / "a.warc.zst", bytes(data) + zstandard.compress(page_record(99)))
+    assert urls[-1:] == ["https://a.example/99"]
+    assert reasons or urls[:-1] == URLS
+    read(tmp_path / "a.warc.zst", bytes(data[:at]))
+
+
 def test_a_cut_head_does_not_take_the_next_records_payload_for_its_own(tmp_path: Path):
     head = page_record(10).split(b"Content-Type")[0]
     path = tmp_path / "a.warc"
