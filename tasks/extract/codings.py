@@ -23,6 +23,7 @@ from tasks.extract.packing import (
     zstd_packing,
 )
 
+MAX_MEMBERS = 1000  # of one body; empty ones in great number are meant to take time
 MAX_CODINGS = 4  # one upon another; nobody means more than two
 TRANSPARENT = {"", "identity", "none", "utf-8", "binary", "chunked"}  # said, and changing nothing
 CHUNK_HEAD = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?(\r?\n)")
@@ -58,7 +59,7 @@ def undo_chunks(data: bytes, *, is_claimed: bool) -> Decoded:
     off are joined too. Anything else comes back as it is.
     """
     chunks: list[bytes] = []
-    position, num_whole = 0, 0
+    position = 0
     while head := CHUNK_HEAD.match(data, position):
         size = int(head.group(1), 16)
         if not size:
@@ -69,7 +70,6 @@ def undo_chunks(data: bytes, *, is_claimed: bool) -> Decoded:
         if not line_end and (end < len(data) or head.group(2) == b"\n"):
             break  # this was no chunk's head, or the chunk is damaged
         chunks.append(data[head.end() : end])
-        num_whole += bool(line_end)
         position = line_end.end() if line_end else len(data)
     if not chunks or not is_claimed:
         return Decoded(data)
@@ -152,9 +152,12 @@ def _stream(name: str, unpacker: Callable[[], Unpacker], error: type[Exception])
 def _unpack(data: bytes, packing: Packing, max_bytes: int) -> tuple[bytes, str | None]:
     """What the members hold, and what is wrong with the last; what follows them is left out."""
     pieces: list[bytes] = []
-    num_bytes = 0
+    num_bytes = num_members = 0
     member: Member | None = Member(data, 0, packing)
     while member:
+        num_members += 1
+        if num_members > MAX_MEMBERS:
+            raise UndecodableError(f"more than {MAX_MEMBERS} of a {packing.name}")
         while piece := member.read():
             pieces.append(piece)
             num_bytes += len(piece)

@@ -136,6 +136,11 @@ def test_what_cannot_be_undone_is_refused():
     assert refusal(coded(HTML, ",".join(["gzip"] * 9)))[0] == "content_encoding"
 
 
+def test_a_flood_of_empty_members_is_refused():
+    flood = gzip.compress(b"") * 100_000
+    assert refusal(coded(flood, "gzip"))[0] == "content_encoding"
+
+
 def chunked(data: bytes, size: int = 100, end: bytes = b"0\r\n\r\n") -> bytes:
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in pieces) + end
