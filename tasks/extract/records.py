@@ -1,28 +1,75 @@
-"""Archive records in bytes: WARC 0.17 to 1.1 and ARC 1. Pure: bytes in, records out.
+"""Archive records in bytes: WARC 0.17 to 1.1 and ARC 1 and 2. Pure: bytes in, heads out.
 
-A *block* is what one compressed member holds, or a whole uncompressed file. A well-behaved archive
-has one record a block; a file compressed as a whole has all of them in one. A record whose block
-does not bear out its Content-Length is damaged, and the next record is looked for by its first
-line instead of being believed to start where the damaged one says.
+What a record is, how its head is read and by what its first line is known. Where a record ends and
+how the next one is found after damage is ``archive``'s part.
 """
 
-import hashlib
-import mmap
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-# A whole plain file is mapped, not read; both slice to bytes and can be searched.
-Block = bytes | mmap.mmap
+import xxhash
 
 PAGE_TYPES = ("response", "resource", "conversion")
 
-RECORD_START = re.compile(rb"WARC/\d\.\d+\r?\n")
-ARC_START = re.compile(rb"(?:https?|ftp|filedesc|dns)://?\S+ [\d.:a-fA-F]+ \d{14} \S+ \d+\r?\n")
-HEADERS_END = re.compile(rb"\r?\n\r?\n")
-NEXT_RECORD = re.compile(rb"(?:\r?\n){1,2}(?=WARC/\d\.\d+\r?\n)")
-NEXT_ARC_RECORD = re.compile(rb"\n(?=(?:https?|ftp)://\S+ [\d.:a-fA-F]+ \d{14} \S+ \d+\r?\n)")
 MAX_HEADERS_BYTES = 1 << 20
+USUAL_HEADERS_BYTES = 1 << 12
+MAX_FIRST_LINE_BYTES = 1 << 14
+HEADERS_END = re.compile(rb"\n\r?\n")
+
+WARC_LINE = rb"(?i:WARC)/\d{1,3}(?:\.\d{1,3})?[ \t]*\r?\n"
+# From the right, because old crawlers wrote addresses and media types with spaces in them. ARC 2
+# has five more fields before the length.
+ARC_LINE = (
+    rb"(?P<url>[A-Za-z][A-Za-z\d+.-]{0,30}:[^\r\n]{1,12000}?) (?P<address>[\d.:a-fA-F]+|-)"
+    rb" (?P<date>\d{12,17}) (?P<type>[^\r\n]{1,1000}?)"
+    rb"(?: (?P<code>\d{3}|-) (?P<checksum>\S+) (?P<location>\S+) (?P<offset>\d+) (?P<file>\S+))?"
+    rb" (?P<length>\d{1,15})[ \t]*\r?\n"
+)
+WARC_START = re.compile(WARC_LINE)
+ARC_START = re.compile(ARC_LINE)
+# A first line that nothing separates from what precedes it has to look the part.
+NEXT_RECORD = re.compile(
+    rb"\n(?=" + WARC_LINE + rb"|" + ARC_LINE + rb")|(?=WARC/\d\.\d{1,2}\r\n(?:WARC|Content)-)"
+)
+# As the specifications of ARC 1 and 2 name the fields of a record's line.
+ARC_NAMES = {
+    "url": "URL",
+    "address": "IP-address",
+    "date": "Archive-date",
+    "type": "Content-type",
+    "code": "Result-code",
+    "checksum": "Checksum",
+    "location": "Location",
+    "offset": "Offset",
+    "file": "Filename",
+    "length": "Archive-length",
+}
+
+
+class Headers(tuple[tuple[str, str], ...]):
+    """Pairs of name and value as they were written, in their order; looked up in any case."""
+
+    __slots__ = ()
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value under ``name``."""
+        name = name.lower()
+        return next((value for key, value in self if key.lower() == name), default)
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value under ``name``, in order."""
+        name = name.lower()
+        return [value for key, value in self if key.lower() == name]
+
+    def to_dict(self) -> dict[str, str | list[str]]:
+        """By name as it was first written; the values of a name that comes again are a list."""
+        found: dict[str, tuple[str, list[str]]] = {}
+        for name, value in self:
+            found.setdefault(name.lower(), (name, []))[1].append(value)
+        return {name: values if len(values) > 1 else values[0] for name, values in found.values()}
+
+
+NO_HEADERS = Headers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,118 +82,135 @@ class Record:
     date: str | None
     content_type: str  # of the record's block, lower case, with parameters
     payload: bytes
-    headers: dict[str, str] = field(default_factory=dict)  # the record's own, names in lower case
+    headers: Headers = NO_HEADERS  # the record's own, not those of an HTTP answer inside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRecord:
     """A stretch of an archive that held a record once."""
 
-    reason: str  # damaged_record or truncated_record
+    reason: str  # damaged_record, truncated_record or too_large
     detail: str
-    offset_bytes: int  # in the file for compressed members, else in the block
+    offset_bytes: int  # in the file, of the packed member that holds it; 0 in a plain file
+    unpacked_bytes: int = 0  # from there to the record, in unpacked data
+    about: Record | None = None  # what its head says, without payload, where that can be read
+
+    @property
+    def type(self) -> str:
+        """The record's type, "" if that cannot be read."""
+        return self.about.type if self.about else ""
+
+    @property
+    def place(self) -> str:
+        """A name for the place that no other bad record of the same file has."""
+        return f"{self.offset_bytes}+{self.unpacked_bytes}"
 
 
-def is_record_start(head: bytes) -> bool:
-    """Whether a record can begin with these bytes."""
-    return bool(RECORD_START.match(head) or ARC_START.match(head))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What precedes a record's payload."""
+
+    about: Record  # with an empty payload
+    num_bytes: int  # of the head; the payload begins there
+    payload_bytes: int | None  # as claimed; None if the claim cannot be read
 
 
-def split_records(block: Block, *, is_cut: bool) -> Iterator[Record | BadRecord]:
-    """Yield the records of a block; ``is_cut`` says that its end is missing."""
-    position = _skip_newlines(block, 0)
-    while position < len(block):
-        parse = _parse_warc if RECORD_START.match(block, position) else _parse_arc
-        found, end = parse(block, position, is_cut)
-        yield found
-        position = _skip_newlines(block, end)
+def is_record_start(window: bytes | bytearray, position: int = 0) -> bool:
+    """Whether a record's first line stands at ``position``."""
+    return bool(WARC_START.match(window, position) or ARC_START.match(window, position))
 
 
-def _parse_warc(block: Block, start: int, is_cut: bool) -> tuple[Record | BadRecord, int]:
-    headers_end = HEADERS_END.search(block, start, start + MAX_HEADERS_BYTES)
-    if not headers_end:
-        return _bad(block, start, start, is_cut, "headers do not end")
-    headers = parse_headers(block[start : headers_end.start()])
-    length = headers.get("content-length", "")
-    if not length.isdigit():
-        return _bad(block, start, headers_end.end(), is_cut, f"Content-Length is {length!r}")
-    end = headers_end.end() + int(length)
-    if problem := _length_problem(block, end, RECORD_START):
-        return _bad(block, start, headers_end.end(), is_cut, problem)
-    return _warc_record(headers, bytes(block[headers_end.end() : end])), end
-
-
-def _warc_record(headers: dict[str, str], payload: bytes) -> Record:
-    url = headers.get("warc-target-uri", "").strip("<>")
-    date = headers.get("warc-date")
-    return Record(
-        type=headers.get("warc-type", "").lower(),
-        url=url,
-        record_id=headers.get("warc-record-id") or _content_name(date, payload),
-        date=date,
-        content_type=headers.get("content-type", "").lower(),
-        payload=payload,
+def parse_head(window: bytes | bytearray, position: int) -> Head | None:
+    """Read the head of the record that starts at ``position``; None if it does not end there."""
+    if not WARC_START.match(window, position):
+        line = ARC_START.match(window, position)
+        return _arc_head(line) if line else None
+    usual = position + USUAL_HEADERS_BYTES  # so that many heads without an end cost little
+    end = HEADERS_END.search(window, position, usual)
+    if NEXT_RECORD.search(window, position + 1, end.start() if end else usual):
+        return None  # the head was cut, and what follows is another record's
+    end = end or HEADERS_END.search(window, position, position + MAX_HEADERS_BYTES)
+    if not end:
+        return None
+    headers = parse_headers(bytes(window[position : end.start()]))
+    length = headers.get("content-length")
+    about = Record(
+        type=headers.get("warc-type").lower(),
+        url=headers.get("warc-target-uri").strip("<>"),
+        record_id=headers.get("warc-record-id"),
+        date=headers.get("warc-date") or None,
+        content_type=headers.get("content-type").lower(),
+        payload=b"",
         headers=headers,
+    )
+    is_number = length.isascii() and length.isdigit() and len(length) <= 18
+    return Head(
+        about=about,
+        num_bytes=end.end() - position,
+        payload_bytes=int(length) if is_number else None,
     )
 
 
-def _parse_arc(block: Block, start: int, is_cut: bool) -> tuple[Record | BadRecord, int]:
-    line = ARC_START.match(block, start)
-    if not line:
-        return _bad(block, start, start, is_cut, "no record starts here")
-    url, _address, stamp, content_type, length = line.group().decode("latin-1").split()
-    end = line.end() + int(length)
-    if problem := _length_problem(block, end, ARC_START):
-        return _bad(block, start, line.end(), is_cut, problem)
-    payload = bytes(block[line.end() : end])
+def _arc_head(line: re.Match[bytes]) -> Head:
+    fields = {name: text(value) for name, value in line.groupdict(b"").items()}
+    stamp = fields["date"].ljust(14, "0")
     date = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}T{stamp[8:10]}:{stamp[10:12]}:{stamp[12:14]}Z"
-    is_page = url.startswith(("http://", "https://"))
-    return Record(
-        type="response" if is_page else "warcinfo",
-        url=url,
-        record_id=_content_name(date, payload),
+    about = Record(
+        type="warcinfo" if fields["url"].startswith("filedesc:") else "response",
+        url=fields["url"],
+        record_id="",
         date=date,
-        content_type="application/http" if payload.startswith(b"HTTP/") else content_type.lower(),
+        content_type=fields["type"].lower(),
+        payload=b"",
+        headers=Headers((ARC_NAMES[name], value) for name, value in fields.items() if value),
+    )
+    return Head(
+        about=about,
+        num_bytes=line.end() - line.start(),
+        payload_bytes=int(fields["length"]),
+    )
+
+
+def whole_record(about: Record, payload: bytes) -> Record:
+    """The record with its payload, and with what only the payload tells."""
+    kind, content_type = about.type, about.content_type
+    is_arc_page = kind == "response" and about.headers[0][0] == ARC_NAMES["url"]
+    if is_arc_page and payload.startswith(b"HTTP/"):
+        content_type = "application/http"
+    elif is_arc_page and not about.url.startswith("dns:"):
+        kind = "resource"  # ARC gives the media type of what an answer carries, WARC the answer's
+    return Record(
+        type=kind,
+        url=about.url,
+        record_id=about.record_id or _content_name(about.date, payload),
+        date=about.date,
+        content_type=content_type,
         payload=payload,
-    ), end
+        headers=about.headers,
+    )
 
 
-def _length_problem(block: Block, end: int, start_of_next: re.Pattern[bytes]) -> str | None:
-    """Why a record cannot end at ``end``, or None if blanks and a next record or the end follow."""
-    if end > len(block):
-        return "Content-Length reaches past the end"
-    after = _skip_newlines(block, end)
-    if after < len(block) and not start_of_next.match(block, after):
-        return "Content-Length ends inside the record"
-    return None
-
-
-def _bad(
-    block: Block, start: int, search_from: int, is_cut: bool, detail: str
-) -> tuple[BadRecord, int]:
-    """Give up the record at ``start``; the next one is where a record's first line is."""
-    pattern = NEXT_RECORD if RECORD_START.match(block, start) else NEXT_ARC_RECORD
-    found = pattern.search(block, search_from)
-    end = found.end() if found else len(block)
-    reason = "truncated_record" if is_cut and not found else "damaged_record"
-    return BadRecord(reason=reason, detail=detail, offset_bytes=start), end
-
-
-def parse_headers(head: bytes) -> dict[str, str]:
-    """Read ``Name: value`` lines below a first line; names in lower case, the first one wins."""
-    headers: dict[str, str] = {}
-    for line in head.decode("utf-8", "replace").splitlines()[1:]:
+def parse_headers(head: bytes) -> Headers:
+    """Read ``Name: value`` lines below a first line; a line that begins with a blank continues."""
+    pairs: list[tuple[str, str]] = []
+    for line in text(head).split("\n")[1:]:
+        if line[:1] in {" ", "\t"} and pairs:
+            name, value = pairs[-1]
+            pairs[-1] = (name, f"{value} {line.strip()}".strip())
+            continue
         name, colon, value = line.partition(":")
         if colon:
-            headers.setdefault(name.strip().lower(), value.strip())
-    return headers
+            pairs.append((name.strip(), value.strip()))
+    return Headers(pairs)
 
 
-def _skip_newlines(block: Block, position: int) -> int:
-    while position < len(block) and block[position] in b"\r\n":
-        position += 1
-    return position
+def text(head: bytes) -> str:
+    """Headers as text: UTF-8 as WARC has it, else Latin-1 as HTTP had it."""
+    try:
+        return head.decode()
+    except UnicodeDecodeError:
+        return head.decode("latin-1")
 
 
 def _content_name(date: str | None, payload: bytes) -> str:
-    return f"{date}:{hashlib.blake2b(payload, digest_size=16).hexdigest()}"
+    return f"{date}:{xxhash.xxh3_128_hexdigest(payload)}"

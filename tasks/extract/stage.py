@@ -65,14 +65,15 @@ def extract_archive(
         max_memory_bytes=config.max_memory_bytes,
     )
     with ShardWriter(folder, index) as shard, guard:
-        for batch in _batches(read_archive(artifact.fetch(name))):
-            for record, page in zip(batch, _extract(guard, batch, config), strict=True):
-                if isinstance(record, BadRecord):
-                    row = _bad_row(record, name, config)
-                    shard.drop(row, record.reason, record.detail)
-                elif page is None:
+        archive = read_archive(artifact.fetch(name), max_record_bytes=config.max_page_bytes)
+        for batch in _batches(archive):
+            for record, page in zip(batch, _extract(guard, batch), strict=True):
+                if record.type not in PAGE_TYPES and not _is_damage(record):
                     skipped[record.type] += 1
+                elif isinstance(record, BadRecord):
+                    shard.drop(_bad_row(record, name, config), record.reason, record.detail)
                 else:
+                    assert page
                     text_bytes += _write(shard, record, page, config)
     return {
         "funnel": shard.funnel.model_dump(),
@@ -95,19 +96,19 @@ def _batches(records: Iterable[Record | BadRecord]) -> Iterator[list[Record | Ba
         yield batch
 
 
-def _extract(
-    guard: Guard, batch: Sequence[Record | BadRecord], config: ExtractConfig
-) -> list[Page | None]:
+def _is_damage(record: Record | BadRecord) -> bool:
+    """Whether a record was lost; one that is whole but too large may be no page at all."""
+    return isinstance(record, BadRecord) and record.reason != "too_large"
+
+
+def _extract(guard: Guard, batch: Sequence[Record | BadRecord]) -> list[Page | None]:
     """What became of each record; None for those that are no pages."""
     pages: list[Page | None] = [None] * len(batch)
-    parsed: list[tuple[int, Record]] = []
-    for at, record in enumerate(batch):
-        if isinstance(record, BadRecord) or record.type not in PAGE_TYPES:
-            continue
-        if len(record.payload) > config.max_page_bytes:
-            pages[at] = Page(reason="too_large", detail=f"{len(record.payload)} bytes")
-        else:
-            parsed.append((at, record))
+    parsed = [
+        (at, record)
+        for at, record in enumerate(batch)
+        if isinstance(record, Record) and record.type in PAGE_TYPES
+    ]
     answers = guard.call_all([record for _, record in parsed])
     for (at, _), answer in zip(parsed, answers, strict=True):
         if isinstance(answer, Failure):
@@ -133,10 +134,11 @@ def _write(shard: ShardWriter, record: Record, page: Page, config: ExtractConfig
 
 
 def _bad_row(bad: BadRecord, name: str, config: ExtractConfig) -> dict[str, Any]:
-    url = f"file:{name}"
+    url = (bad.about and bad.about.url) or f"file:{name}"
     return {
-        "id": document_id(url, str(bad.offset_bytes)),
+        "id": document_id(f"file:{name}", bad.place),  # a damaged head may repeat another's name
         "url": url,
+        "fetched_at": bad.about and bad.about.date,
         "text": "",
         **_source_columns(config),
     }

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.extract.body import join_chunks
 from tasks.extract.charset import clean_text, decode
+from tasks.extract.codings import undo_chunks
 from tasks.extract.config import ExtractConfig
 from tasks.extract.page import Page, extract_page
 from tasks.extract.records import Record
+from tests.benchmarks.fuzz import Pages, fuzz
 from tests.unit.extract.archive_fixtures import PROSE, http
 
 CONFIG = ExtractConfig(source="s", min_chars=20)
@@ -143,7 +144,7 @@ def test_surrogate_entities_do_no_harm():
 def test_chunking_is_undone(data: bytes, size: int):
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     chunked = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
-    assert join_chunks(chunked) == data
+    assert undo_chunks(chunked, is_claimed=True).data == data
 
 
 def test_documentation_made_by_pydoc_keeps_its_descriptions():
@@ -158,3 +159,9 @@ def test_documentation_made_by_pydoc_keeps_its_descriptions():
 def test_noise_never_raises():
     noise = io.BytesIO(bytes(range(256)) * 40).getvalue()
     assert page(http(noise)).reason in {None, "empty", "too_short"}
+
+
+def test_mutated_pages_get_a_text_or_a_reason(tmp_path):
+    rows = fuzz(Pages(None, seed=0), range(60), limit_seconds=30, save=tmp_path)
+    assert sum(row.num_violations for row in rows.values()) == 0
+    assert len(rows) > 5

@@ -40,6 +40,27 @@ def test_every_record_is_kept_or_dropped_with_a_reason(machine: Machine, store: 
     assert [row["reason"] for row in lost] == ["damaged_record"]
 
 
+def test_what_is_too_large_or_no_page_is_counted_and_said(machine: Machine, store: Store):
+    config = CONFIG.model_copy(update={"max_page_bytes": 10_000})
+    large = http(b"x" * 20_000)
+    members = [
+        record(large, url="https://a.example/large"),
+        record(large, kind="metadata", url="https://a.example/large"),
+        page_record(1),
+    ]
+    pages = given_archives(
+        machine, {"a.warc.gz": pack(members), "b.warc.wat.gz": pack(members[1:2])}
+    )
+    manifest, _ = materialise(STAGE, config, {"pages": [pages]}, machine)
+    assert manifest.funnel.num_kept == 1
+    assert manifest.funnel.dropped == {"too_large": 1}
+    assert manifest.metrics["skipped_records"] == {"metadata": 2}
+    lost = pq.read_table(store.open(manifest.ref).fetch("dropped/part-00000.parquet")).to_pylist()
+    assert [(row["url"], row["reason"], row["fetched_at"]) for row in lost] == [
+        ("https://a.example/large", "too_large", "2026-01-02T03:04:05Z")
+    ]
+
+
 def test_a_source_without_archives_is_refused(machine: Machine):
     pages = given_archives(machine, {"notes.txt": b"no archive"})
     with pytest.raises(ValueError, match="holds no archive"):
