@@ -8,7 +8,7 @@ the payload is stored unpacked and its headers say so.
 
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
@@ -42,9 +42,16 @@ def page_record(
     return _record("response", url, snapshot, date, body, None, http)
 
 
-def file_record(url: str, snapshot: str, date: str, content_type: str, body: bytes) -> bytes:
-    """A file as a ``resource`` record."""
-    return _record("resource", url, snapshot, date, body, content_type)
+def file_record(
+    url: str,
+    snapshot: str,
+    date: str,
+    content_type: str,
+    body: bytes,
+    fields: Mapping[str, str] | None = None,
+) -> bytes:
+    """A file, or a piece of one, as a ``resource`` record with ``fields`` of our own naming."""
+    return _record("resource", url, snapshot, date, body, content_type, fields=fields)
 
 
 def _record(
@@ -55,12 +62,14 @@ def _record(
     body: bytes,
     content_type: str | None,
     http: StatusAndHeaders | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> bytes:
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=True, warc_version="1.1")  # zlib writes no time into the member
     headers = {"WARC-Record-ID": record_id(url or "", snapshot), "WARC-Date": date}
     if content_type:
         headers["Content-Type"] = content_type
+    headers.update(fields or {})
     writer.write_record(
         writer.create_warc_record(
             url,

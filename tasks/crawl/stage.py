@@ -31,7 +31,8 @@ LIMIT_FIELDS = (
 TYPE_FIELDS = {
     "web": (*LIMIT_FIELDS, "snapshot", "allow_private_addresses"),
     "python-docs": LIMIT_FIELDS,
-    "files": ("max_page_bytes",),
+    "files": ("max_page_bytes", "max_pdf_bytes", "columns", "wiki_namespaces"),
+    "code": ("max_page_bytes",),
     "warc": (),
 }
 
@@ -65,7 +66,7 @@ def run(context: StageContext, config: SourceConfig) -> Outcome:
 def _bring_in(context: StageContext, config: SourceConfig) -> Outcome:
     if config.type == "warc":
         return take_archives(context, config)
-    if config.type == "files":
+    if config.type in ("files", "code"):
         return take_files(context, config)
     if config.type == "web":
         return crawl_web(context, config, context.machine.connect_to, config.snapshot)

@@ -5,8 +5,9 @@ In: rows and records, in order. Out: ``pages.parquet``, one row for each URL tha
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tasks.crawl.record import info_record
 
 TABLE_NAME = "pages.parquet"
 MAX_SHARD_BYTES = 16 * 1024 * 1024
-NO_DATE = "1970-01-01T00:00:00Z"  # of what has no date of its own, such as files
+ROWS_AT_ONCE = 65_536
 
 PAGE_SCHEMA = pa.schema(
     [
@@ -94,17 +95,24 @@ class Shards:
         return name
 
 
-def finish(folder: Path, rows: Sequence[PageRow]) -> Outcome:
-    """Write the page table and draw up the ledger."""
-    columns = {name: [getattr(row, name) for row in rows] for name in PAGE_SCHEMA.names}
-    pq.write_table(pa.table(columns, PAGE_SCHEMA), folder / TABLE_NAME, compression="zstd")
-    kept = [row for row in rows if row.reason is None]
+def finish(folder: Path, rows: Iterable[PageRow]) -> Outcome:
+    """Write the page table and draw up the ledger; the rows may be more than fit in memory."""
+    funnel = Funnel()
+    num_bytes, statuses = 0, Counter[str]()
+    with pq.ParquetWriter(folder / TABLE_NAME, PAGE_SCHEMA, compression="zstd") as table:
+        rest = iter(rows)
+        while batch := list(islice(rest, ROWS_AT_ONCE)):
+            columns = {name: [getattr(row, name) for row in batch] for name in PAGE_SCHEMA.names}
+            table.write_table(pa.table(columns, PAGE_SCHEMA))
+            funnel = Funnel.total([funnel, Funnel.of(row.reason for row in batch)])
+            num_bytes += sum(row.bytes or 0 for row in batch if row.reason is None)
+            statuses.update(str(row.status) for row in batch if row.status)
     metrics = {
-        "pages": len(kept),
-        "bytes": sum(row.bytes or 0 for row in kept),
-        "statuses": dict(sorted(Counter(str(r.status) for r in rows if r.status).items())),
+        "pages": funnel.num_kept,
+        "bytes": num_bytes,
+        "statuses": dict(sorted(statuses.items())),
     }
-    return Outcome(funnel=Funnel.of(row.reason for row in rows), metrics=metrics)
+    return Outcome(funnel=funnel, metrics=metrics)
 
 
 def _groups(records: Iterable[bytes]) -> Iterator[list[bytes]]:
