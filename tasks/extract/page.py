@@ -13,6 +13,7 @@ from resiliparse.parse.html import HTMLTree
 from tasks.extract.body import Body, Refused, record_body
 from tasks.extract.charset import clean_text, decode
 from tasks.extract.config import ExtractConfig
+from tasks.extract.formats import read_format
 from tasks.extract.records import Record
 
 HTML_TYPES = {"text/html", "application/xhtml+xml"}
@@ -29,6 +30,8 @@ class Page:
 
     text: str = ""
     title: str | None = None
+    author: str | None = None
+    date: str | None = None
     reason: str | None = None
     detail: str | None = None
 
@@ -37,7 +40,7 @@ def extract_page(record: Record, config: ExtractConfig) -> Page:
     """Turn one record into text."""
     try:
         body = record_body(record, config.max_page_bytes)
-        page = _html_page(body) if body.media_type in HTML_TYPES else _text_page(record, body)
+        page = _page(record, body)
     except Refused as refused:
         return Page(reason=refused.reason, detail=refused.detail)
     if not page.text:
@@ -45,6 +48,15 @@ def extract_page(record: Record, config: ExtractConfig) -> Page:
     if len(page.text) < config.min_chars:
         return Page(text=page.text, title=page.title, reason="too_short")
     return page
+
+
+def _page(record: Record, body: Body) -> Page:
+    if body.media_type in HTML_TYPES:
+        return _html_page(body)
+    if found := read_format(record, body):
+        stated = found.metadata
+        return Page(text=found.text, title=stated.title, author=stated.author, date=stated.date)
+    return _text_page(record, body)
 
 
 def _html_page(body: Body) -> Page:

@@ -12,6 +12,7 @@ from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.extract.archive import ARCHIVE_SUFFIXES, read_archive
 from tasks.extract.config import ExtractConfig
+from tasks.extract.described import described, fetched_at
 from tasks.extract.guard import Failure, Guard
 from tasks.extract.page import Page
 from tasks.extract.records import PAGE_TYPES, BadRecord, Record
@@ -92,10 +93,13 @@ def _write(shard: ShardWriter, record: Record, page: Page, config: ExtractConfig
     row = {
         "id": document_id(record.url, record.record_id),
         "url": record.url,
-        "fetched_at": record.date,
+        "fetched_at": fetched_at(record),
         "text": page.text,
         "title": page.title,
+        "author": page.author,
+        "date": page.date,
         **_source_columns(config),
+        **described(record),
     }
     if page.reason:
         shard.drop(row, page.reason, page.detail)
@@ -129,4 +133,4 @@ def _warn_of_damage(log: logging.Logger, funnel: Funnel) -> None:
         log.warning("%d records are damaged or cut; see dropped/", num_bad)
 
 
-STAGE = Stage(name="extract", version=1, config=ExtractConfig, inputs=("pages",), run=run)
+STAGE = Stage(name="extract", version=2, config=ExtractConfig, inputs=("pages",), run=run)
