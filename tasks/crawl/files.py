@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from urllib.parse import quote
 from tasks.common.files import free_name, sha256_of
 from tasks.common.record_fields import NO_DATE, record_fields
 from tasks.common.stage import Outcome, StageContext
+from tasks.crawl.code import code_language, folder_licences, stated_licence
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.item import BLOCK_BYTES, Block, Connector, Item, file_url
 from tasks.crawl.record import file_record
@@ -66,6 +68,16 @@ CONTENT_TYPES = {
     ".json": "application/json",
 }
 SKIPPED_FOLDERS = ("__pycache__", "node_modules")
+SKIPPED_FOLDER_MARKS = ("CACHEDIR.TAG", "pyvenv.cfg")  # bford.info/cachedir, PEP 405
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that is a document itself; ``licence`` is what the folders above it say."""
+
+    name: str
+    path: Path
+    licence: str | None
 
 
 def checksums(config: SourceConfig) -> dict[str, str]:
@@ -156,9 +168,11 @@ def _rounds(blocks: Iterable[Block]) -> Iterator[list[Block]]:
 
 def _blocks(config: SourceConfig) -> Iterator[Block]:
     """The files in order: those that hold many documents cut up, the others in groups."""
-    group: list[tuple[str, Path]] = []
+    files = source_files(config)
+    licences = folder_licences(files) if config.type == "code" else {}
+    group: list[File] = []
     num_bytes = 0
-    for name, path in source_files(config).items():
+    for name, path in files.items():
         connector, size = connector_of(name, path, config), path.stat().st_size
         is_full = len(group) >= MAX_GROUP_FILES or num_bytes + size > BLOCK_BYTES
         if group and (connector or is_full):
@@ -167,7 +181,7 @@ def _blocks(config: SourceConfig) -> Iterator[Block]:
         if connector:
             yield from connector(name, path, config)
         else:
-            group.append((name, path))
+            group.append(File(name, path, licences.get(name)))
             num_bytes += size
     if group:
         yield Block(partial(_read_group, group))
@@ -235,20 +249,29 @@ def is_binary(body: bytes) -> bool:
     return b"\0" in body or num_controls > MAX_CONTROL_SHARE * len(head)
 
 
-def _read_group(group: Sequence[tuple[str, Path]], config: SourceConfig) -> Iterator[Item]:
-    for name, path in group:
-        yield _read_file(name, path, config)
+def _read_group(group: Sequence[File], config: SourceConfig) -> Iterator[Item]:
+    for file in group:
+        yield _read_file(file, config)
 
 
-def _read_file(name: str, path: Path, config: SourceConfig) -> Item:
-    url, suffix = file_url(config, name), PurePosixPath(name).suffix.lower()
+def _read_file(file: File, config: SourceConfig) -> Item:
+    url, suffix = file_url(config, file.name), PurePosixPath(file.name).suffix.lower()
     content_type = CONTENT_TYPES.get(suffix, "text/plain")
-    size = path.stat().st_size
-    if name.lower().endswith(ARCHIVE_SUFFIXES):
+    size = file.path.stat().st_size
+    if file.name.lower().endswith(ARCHIVE_SUFFIXES):
         return Item(url=url, reason="web_archive", num_bytes=size)
     if size > max(config.max_page_bytes, config.max_pdf_bytes if content_type == PDF else 0):
         return Item(url=url, content_type=content_type, reason="too_large", num_bytes=size)
-    return Item(url=url, content_type=content_type, body=path.read_bytes())
+    item = Item(url=url, content_type=content_type, body=file.path.read_bytes())
+    return _as_code(item, file) if config.type == "code" else item
+
+
+def _as_code(item: Item, file: File) -> Item:
+    language, reason = code_language(file.name, item.body)
+    licence = stated_licence(item.body) or file.licence
+    facts = {"code_language": language, "licence": licence}
+    content_type = "text/plain" if language == "text" else f"text/x-{language}"
+    return replace(item, content_type=content_type, facts=facts, reason=reason)
 
 
 def _under(given: str) -> Iterator[tuple[str, Path]]:
@@ -267,11 +290,18 @@ def _under(given: str) -> Iterator[tuple[str, Path]]:
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(f for f in folders if f[0] != "." and f not in SKIPPED_FOLDERS)
+        folders[:] = sorted(f for f in folders if not _is_skipped(root / folder / f))
         for name in sorted(names):
             path = Path(folder, name)
             if not name.startswith(".") and path.is_file():
                 yield path.relative_to(root).as_posix(), path
+
+
+def _is_skipped(folder: Path) -> bool:
+    """Hidden folders, caches and environments: what tools made and other tools leave out."""
+    if folder.name.startswith(".") or folder.name in SKIPPED_FOLDERS:
+        return True
+    return any((folder / mark).exists() for mark in SKIPPED_FOLDER_MARKS)
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -10,8 +10,9 @@ from typing import Any
 
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.crawl import python_docs
+from tasks.crawl.code import folder_licences
 from tasks.crawl.config import SourceConfig
-from tasks.crawl.files import checksums, take_archives, take_files
+from tasks.crawl.files import checksums, source_files, take_archives, take_files
 from tasks.crawl.urls import normalise
 from tasks.crawl.web import crawl_web
 
@@ -48,6 +49,8 @@ def identity(config: SourceConfig) -> dict[str, Any]:
         values["modules"] = list(python_docs.module_names())
     else:
         values["files"] = checksums(config)
+    if config.type == "code":
+        values["licences"] = folder_licences(source_files(config))
     return values
 
 

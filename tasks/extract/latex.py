@@ -68,7 +68,7 @@ def _field(name: str, head: str) -> str | None:
     if not found:
         return None
     value = re.sub(r"\\(?:thanks|footnote|inst)\s*\{[^{}]*\}", "", found[1])
-    value = re.sub(r"\\and\b", ";", value)
+    value = re.sub(r"\s*\\and\b\s*", "; ", value)
     value = re.sub(r"\\\\(?:\[[^\]]*\])?|~", " ", value)
     value = re.sub(r"\\[A-Za-z]+\*?\s?|[{}$]", "", value)
     return " ".join(value.split()) or None

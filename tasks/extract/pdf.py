@@ -9,7 +9,7 @@ the pages are left out.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pypdfium2
@@ -155,9 +155,11 @@ def _signs(index: int, page: Sequence[Line]) -> dict[tuple[str, object], int]:
 
     A head with changing words is known by its number, which grows with the page's.
     """
-    places = {"head": range(len(page))[:EDGE_LINES], "foot": range(len(page))[-EDGE_LINES:]}
+    lines = range(len(page))
+    places = [("head", place) for place in lines[:EDGE_LINES]]
+    places += [("foot", place) for place in lines[-EDGE_LINES:]]
     signs: dict[tuple[str, object], int] = {}
-    for edge, place in ((edge, place) for edge in places for place in places[edge]):
+    for edge, place in places:
         text = page[place].text
         signs[edge, re.sub(r"\d+|\b[ivxlc]+\b", "#", text)] = place
         if number := PAGE_NUMBER.search(text):
