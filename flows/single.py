@@ -37,16 +37,25 @@ def run_stage(
     """
     if output.exists():
         raise ValueError(f"{output} is there already; name a new folder")
-    inputs = [str(path) for given in inputs for path in _data_files(Path(given))]
-    output.parent.mkdir(parents=True, exist_ok=True)
     stage = STAGES[name]
+    inputs = [str(path) for given in inputs for path in _places(stage, Path(given))]
+    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".bloomery-") as folder:
         machine = machine.model_copy(update={"store": folder})
         config = _config(stage, inputs, changes)
-        refs = {} if name == "crawl" else {stage.inputs[0]: [_bring_in(stage, inputs, machine)]}
+        refs = {}
+        if stage is not CRAWL:
+            refs = {stage.inputs[0]: [_bring_in(stage, config, inputs, machine)]}
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
         shutil.move(Store(folder).path(manifest.ref), output)
     return manifest
+
+
+def _places(stage: Stage, given: Path) -> list[Path]:
+    """What to read: of sources a folder stays one, so that its files keep their names in it."""
+    is_source = stage is CRAWL or stage.inputs == ("pages",)
+    is_folder = given.is_dir() and not (given / MANIFEST_NAME).exists()
+    return [given] if is_source and is_folder else _data_files(given)
 
 
 def _data_files(given: Path) -> list[Path]:
@@ -68,12 +77,13 @@ def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
     return parse_model(stage.config, with_changes(whole, changes))
 
 
-def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> ArtifactRef:
+def _bring_in(stage: Stage, config: Any, inputs: Sequence[str], machine: Machine) -> ArtifactRef:
+    bring, values = INGEST, dict[str, Any](paths=list(inputs))
     if stage.inputs == ("pages",):
         bring = CRAWL
-        values = {"name": "files", "type": _source_type(inputs), "paths": list(inputs)}
-    else:
-        bring, values = INGEST, {"paths": list(inputs)}
+        kind = _source_type(inputs)
+        kind = "code" if kind == "files" and config.kind == "code" else kind
+        values |= {"name": "files", "type": kind}
     manifest, _ = materialise(bring, parse_model(bring.config, values), {}, machine)
     if manifest.funnel and manifest.funnel.num_dropped:
         log.warning("set aside %d: %s", manifest.funnel.num_dropped, manifest.funnel.dropped)
@@ -81,4 +91,5 @@ def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> Artifact
 
 
 def _source_type(inputs: Sequence[str]) -> str:
-    return "warc" if all(n.lower().endswith(ARCHIVE_SUFFIXES) for n in inputs) else "files"
+    files = (path for given in inputs for path in _data_files(Path(given)))
+    return "warc" if all(f.name.lower().endswith(ARCHIVE_SUFFIXES) for f in files) else "files"

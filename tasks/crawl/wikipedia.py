@@ -224,28 +224,30 @@ def cut_pages(
             del buffer[: -len(PAGE_END)]
     if is_long:
         yield Bad("too_large")
-    elif _is_open(buffer):
-        yield from _last_page(buffer, following)
+    elif (start := _open_page(buffer)) >= 0:
+        yield from _last_page(buffer[start:], following)
 
 
-def _is_open(buffer: bytearray) -> bool:
-    """Whether a page begins in it, or a tag that may be a page's."""
-    tails = (PAGE[:length] for length in range(1, len(PAGE)))
-    return PAGE in buffer or any(buffer.endswith(tail) for tail in tails)
+def _open_page(buffer: bytearray) -> int:
+    """Where a page begins in it, or a tag that may be a page's; -1 if nowhere."""
+    tails = (PAGE[:length] for length in range(len(PAGE), 0, -1))
+    ends = (len(buffer) - len(tail) for tail in tails if buffer.endswith(tail))
+    start = buffer.find(PAGE)
+    return start if start >= 0 else next(ends, -1)
 
 
-def _last_page(buffer: bytearray, following: Iterable[bytes | Bad]) -> Iterator[bytes | Bad]:
+def _last_page(page: bytearray, following: Iterable[bytes | Bad]) -> Iterator[bytes | Bad]:
     for piece in following:
         if isinstance(piece, Bad):
             break
-        buffer += piece
-        if len(buffer) >= len(PAGE) and PAGE not in buffer:
+        page += piece
+        if len(page) >= len(PAGE) and not page.startswith(PAGE):
             return  # it was another tag
-        end = buffer.find(PAGE_END, buffer.rfind(PAGE))
+        end = page.find(PAGE_END)
         if end >= 0:
-            yield bytes(buffer[buffer.rfind(PAGE, 0, end) : end + len(PAGE_END)])
+            yield bytes(page[: end + len(PAGE_END)])
             return
-        if len(buffer) > MAX_PAGE_BYTES:
+        if len(page) > MAX_PAGE_BYTES:
             yield Bad("too_large")
             return
     yield Bad("truncated_record")
