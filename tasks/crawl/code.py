@@ -22,7 +22,10 @@ HEAD_BYTES = 4096
 GENERATED_HEAD_BYTES = 1024  # further down it is code that writes such marks
 MAX_LICENCE_BYTES = 256 * 1024
 MAX_METADATA_BYTES = 1024 * 1024
-LICENCE_NAME = re.compile(r"(?i)(?:un)?licen[cs]e(?:s?[-_.].*)?$|copying(?:[-_.].*)?$")
+LICENCE_NAME = re.compile(
+    r"(?i)(?!.*\.(?:pyi?|js|ts|go|rs|java|c|h|rb|sh|json|ya?ml|html?)$)"
+    r"(?:(?:un)?licen[cs]e|copying)s?(?:[-_.].*)?$"
+)
 SPDX_HEADER = re.compile(rb"SPDX-License-Identifier:[ \t]*([^\r\n]{1,200})")
 EXPRESSION = re.compile(
     r"\(*[A-Za-z0-9][A-Za-z0-9.+-]*\)*(?: (?:AND|OR|WITH) \(*[A-Za-z0-9.+-]+\)*)*"
