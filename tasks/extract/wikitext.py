@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import mwparserfromhell
 from mwparserfromhell.nodes import (
-    Argument,
     ExternalLink,
     Heading,
     HTMLEntity,
@@ -51,6 +50,8 @@ DROPPED_TAGS = (
 OPAQUE_TAGS = "|".join((*VERBATIM_TAGS, *DROPPED_TAGS))
 TAG = re.compile(rf"<(/?)({OPAQUE_TAGS})\b([^<>]*)>", re.I)
 BROKEN_TAG = re.compile(rf"</?(?:{OPAQUE_TAGS})\b[^<>\n]*", re.I)
+BROKEN_BRACKET = re.compile(r"<(?=[A-Za-z/][^<>]*(?:<|\Z))")  # begins a tag that never ends
+PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
 MAGIC_WORD = re.compile(r"__[A-Z]+__")
 BRACKETS = re.compile(r"\{\{|\}\}|\[\[|\]\]")
 PARTNER = {"}}": "{{", "]]": "[["}
@@ -71,7 +72,8 @@ def wiki_text(source: str, hidden_namespaces: Collection[str] = ()) -> str:
     """
     kept = _Verbatim()
     source = without_tags(COMMENT.sub("", source.translate(OUR_SIGNS)), kept)
-    source = without_templates(MAGIC_WORD.sub("", source))
+    source = BROKEN_BRACKET.sub("&lt;", MAGIC_WORD.sub("", source))
+    source = without_templates(PARAMETER.sub(r"\1", source))
     writer = _Writer({*ENGLISH_NAMESPACES, *(name.lower() for name in hidden_namespaces)})
     return kept.give_back(_tidy(writer.text(mwparserfromhell.parse(source))))
 
@@ -195,9 +197,7 @@ class _Writer:
             return f"\n{HEADING}{node.level}{_on_one_line(self.text(node.title))}\n"
         if isinstance(node, Tag):
             return self.tag(node)
-        if isinstance(node, Template):
-            return self.template(node)
-        return self.text(node.default) if isinstance(node, Argument) else ""
+        return self.template(node) if isinstance(node, Template) else ""
 
     def link(self, link: Wikilink) -> str:
         """What a link shows; nothing for images and categories."""
@@ -249,7 +249,11 @@ class _Writer:
                 cells = []
                 yield from self.rows(node)
             elif name in {"td", "th", "caption"}:
-                cells.append(_on_one_line(self.text(node.contents)).removeprefix("+ "))
+                cell = _on_one_line(self.text(node.contents))
+                if str(node).startswith("|+"):  # a caption, which the parser takes for a cell
+                    yield [cell.removeprefix("+").strip()]
+                else:
+                    cells.append(cell)
             elif name in {"tbody", "thead", "tfoot"}:
                 yield from self.rows(node)
         yield cells
