@@ -33,6 +33,7 @@ MAX_WORD_GAP = 2.5
 MIN_FULL_SHARE = 0.85
 MAX_REMEMBERED_LINES = 50  # of a paragraph, to know how wide it is
 PAGE_NUMBER = re.compile(r"^\d{1,4}(?=\s|$)|(?<=\s)\d{1,4}$")
+OPEN_HYPHEN = re.compile(r"\w-\Z")  # one that PDFium takes for the word's own, as in 1914-1918
 UNREADABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufffd]")
 NO_TITLE = re.compile(r"(?i)untitled.*|microsoft \w+ - .*|.*\.(?:docx?|dvi|tex|pdf|indd|rtf|pptx?)")
 ENDS_SENTENCE = re.compile(r"[.!?:;。！？][\"'”’)\]]*$")
@@ -124,6 +125,7 @@ def _line(text_page: pypdfium2.PdfTextPage, found: re.Match[str]) -> Line:
 def join_pages(pages: Sequence[Sequence[Line]]) -> str:
     """Paragraphs of the pages' lines, without what runs through their heads and feet."""
     lines = [line for page in _without_running(pages) for line in page]
+    lines = lines or [line for page in pages for line in page]  # a form, say, all pages alike
     words = Counter(word for line in lines for word in _words(line.text))
     pieces: list[str] = []
     paragraph: list[Line] = []
@@ -132,7 +134,8 @@ def join_pages(pages: Sequence[Sequence[Line]]) -> str:
         if paragraph and paragraph[-1].is_divided:
             pieces.append(_joined(pieces.pop(), line.text, words))
         else:
-            pieces += [gap or (" " if paragraph else ""), line.text]
+            ends_open = bool(pieces) and OPEN_HYPHEN.search(pieces[-1])
+            pieces += [gap or (" " if paragraph and not ends_open else ""), line.text]
         paragraph = [line] if gap else [*paragraph[-MAX_REMEMBERED_LINES:], line]
     return "".join(pieces)
 
