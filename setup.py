@@ -1,6 +1,6 @@
-"""The compiled part of the package: the HTML reader of the extract stage. All else is pyproject's."""
+"""The compiled part of the package, the HTML reader of extract; all else is pyproject's."""
 
-from glob import glob
+from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
@@ -10,7 +10,7 @@ setup(
         Pybind11Extension(
             "tasks.extract._native",
             ["tasks/extract/native/module.cpp"],
-            depends=glob("tasks/extract/native/*.hpp"),
+            depends=sorted(map(str, Path("tasks/extract/native").glob("*.hpp"))),
             cxx_std=17,
             extra_compile_args=["-O3"],
         )

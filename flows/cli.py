@@ -433,3 +433,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -46,13 +46,15 @@ def run_stage(
         raise ValueError(
             f"{name} needs --input, files or folders" + ", or --set type=…" * (name == "crawl")
         )
-    inputs = [str(path) for given in inputs for path in _data_files(Path(given))]
-    output.parent.mkdir(parents=True, exist_ok=True)
     stage = STAGES[name]
+    inputs = [str(path) for given in inputs for path in _places(stage, Path(given))]
+    output.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(output) as folder:
         machine = machine.model_copy(update={"store": str(folder)})
         config = _config(stage, inputs, changes)
-        refs = {} if name == "crawl" else {stage.inputs[0]: [_bring_in(stage, inputs, machine)]}
+        refs = {}
+        if stage is not CRAWL:
+            refs = {stage.inputs[0]: [_bring_in(stage, config, inputs, machine)]}
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
         shutil.move(Store(str(folder)).path(manifest.ref), output)
     return manifest
@@ -68,6 +70,13 @@ def _scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder)
+
+
+def _places(stage: Stage, given: Path) -> list[Path]:
+    """What to read: of sources a folder stays one, so that its files keep their names in it."""
+    is_source = stage is CRAWL or stage.inputs == ("pages",)
+    is_folder = given.is_dir() and not (given / MANIFEST_NAME).exists()
+    return [given] if is_source and is_folder else _data_files(given)
 
 
 def _data_files(given: Path) -> list[Path]:
@@ -89,11 +98,12 @@ def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
     return parse_model(stage.config, with_changes(whole, changes))
 
 
-def _bring_in(stage: Stage, inputs: Sequence[str], machine: Machine) -> ArtifactRef:
+def _bring_in(stage: Stage, config: Any, inputs: Sequence[str], machine: Machine) -> ArtifactRef:
+    bring, values = INGEST, dict[str, Any](paths=list(inputs))
     if stage.inputs == ("pages",):
         bring, values = CRAWL, _source(inputs)
-    else:
-        bring, values = INGEST, {"paths": list(inputs)}
+        if values["type"] == "files" and config.kind == "code":
+            values["type"] = "code"
     manifest, _ = materialise(bring, parse_model(bring.config, values), {}, machine)
     if manifest.funnel and manifest.funnel.num_dropped:
         log.warning("set aside %d: %s", manifest.funnel.num_dropped, manifest.funnel.dropped)
@@ -127,7 +137,8 @@ def _lists_urls(name: str) -> bool:
 
 
 def _source(inputs: Sequence[str]) -> dict[str, Any]:
-    archives = all(name.lower().endswith(ARCHIVE_SUFFIXES) for name in inputs)
+    files = (path for given in inputs for path in _data_files(Path(given)))
+    archives = all(file.name.lower().endswith(ARCHIVE_SUFFIXES) for file in files)
     return {
         "name": "files" if inputs else "pages",
         "type": "warc" if archives else "files",

@@ -55,6 +55,11 @@ class ShardWriter:
         self.funnel.num_in += 1
         self.funnel.dropped[reason] = self.funnel.dropped.get(reason, 0) + 1
 
+    def pass_on_dropped(self, table: pa.Table) -> None:
+        """Set rows aside that were refused before, with the reasons they have."""
+        self._dropped.add_table(table)
+        self.funnel = Funnel.total([self.funnel, Funnel.of(table["reason"].to_pylist())])
+
     def split(
         self,
         table: pa.Table,

@@ -23,13 +23,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tasks.common.fanout import map_pieces
+from tasks.common.record_fields import NO_DATE
 from tasks.common.stage import Outcome, StageContext
 from tasks.crawl.config import COMMON_CRAWL_URL, INDEX_FILTERS, SourceConfig
 from tasks.crawl.data_host import NotThereError
 from tasks.crawl.files import ARCHIVE_SUFFIXES
 from tasks.crawl.ranges import IndexedPage, Span, choose, look_into, page_groups, spans
 from tasks.crawl.remote import Remote
-from tasks.crawl.table import MAX_SHARD_BYTES, NO_DATE, PageRow, Shards, finish, shard_name
+from tasks.crawl.table import MAX_SHARD_BYTES, PageRow, Shards, finish, shard_name
 from tasks.crawl.url_index import PAGES_SCHEMA, indexed_pages, lowest, read_part
 
 SAMPLE_FIELDS = ("crawl_id", "crawl_part", "share", "sample_seed")

@@ -8,7 +8,7 @@ ignoring it would hide a mistake.
 import ipaddress
 import re
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -51,8 +51,9 @@ COMMON_CRAWL_URL = "https://data.commoncrawl.org/"
 # Read by common-crawl for crawl_part=pages alone, and empty unless a user sets them.
 INDEX_FILTERS = ("registered_domains", "hosts", "tlds", "languages", "include", "exclude")
 
-SourceType = Literal["web", "warc", "files", "python-docs", "common-crawl"]
+SourceType = Literal["web", "warc", "files", "code", "python-docs", "common-crawl"]
 Kind = Literal["prose", "code"]
+Fact = Literal["text", "id", "url", "title", "author", "date", "language", "licence"]
 
 
 class SourceConfig(BaseModel):
@@ -68,11 +69,16 @@ class SourceConfig(BaseModel):
     )
     type: SourceType = Field(
         title="Type",
-        description="web: crawl sites; warc: archives on disk; files: any text files; "
-        "common-crawl: archives or pages of a crawl of Common Crawl; "
+        description="web: crawl sites; warc: archives on disk; files: texts, PDF, LaTeX, HTML, "
+        "tables of texts and wiki dumps, each known by its suffix; code: folders of source code, "
+        "with the licence of each file; common-crawl: archives or pages of one of its crawls; "
         "python-docs: the demo, this machine's Python documentation served as a site",
     )
-    kind: Kind = Field("prose", title="Kind", description="Which filter rules apply later")
+    kind: Kind = Field(
+        "prose",
+        title="Kind",
+        description="Which filter rules apply later; of a source of type code always code",
+    )
     domain: str | None = Field(
         None, title="Domain", description="A known label, e.g. documentation; empty to classify"
     )
@@ -232,10 +238,28 @@ class SourceConfig(BaseModel):
     )
 
     paths: list[str] = Field(
-        [], title="Paths", description="warc, files: files, folders or globs on this machine"
+        [], title="Paths", description="warc, files, code: files, folders or globs on this machine"
     )
     patterns: list[str] = Field(
-        [], title="Patterns", description="files: names to take, e.g. *.py; empty takes all"
+        [], title="Patterns", description="files, code: names to take, e.g. *.py; empty takes all"
+    )
+    max_pdf_bytes: int = Field(
+        16 * MIB,
+        ge=1024,
+        le=1024 * MIB,
+        title="Largest PDF (bytes)",
+        description="files: a PDF larger than this is refused; extract has a limit of its own",
+    )
+    columns: dict[Fact, str] = Field(
+        {},
+        title="Columns",
+        description="files: which column of JSONL, Parquet and CSV files holds the text, id, url, "
+        "title, author, date, language or licence, e.g. text: body; else the usual names count",
+    )
+    wiki_namespaces: list[int] = Field(
+        [0],
+        title="Wiki namespaces",
+        description="files: numbers of the namespaces to take from wiki dumps; 0 is the articles",
     )
 
     # common-crawl
@@ -305,6 +329,13 @@ class SourceConfig(BaseModel):
         pattern=r"^(https?|s3)://[^\s?#]+$",
         description="common-crawl: where its files are read: HTTPS, a mirror, or s3://commoncrawl/",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _code_is_code(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("type") == "code":
+            return values | {"kind": "code"}
+        return values
 
     @field_validator("snapshot", mode="before")
     @classmethod
@@ -388,10 +419,12 @@ class SourceConfig(BaseModel):
             raise ValueError(
                 f"source {self.name!r} has no snapshot; label the crawl, best with today's date"
             )
-        if self.type in ("warc", "files") and not self.paths:
+        if self.type in ("warc", "files", "code") and not self.paths:
             raise ValueError(f"source {self.name!r} has no paths; a {self.type} source needs some")
         if self.type in ("web", "python-docs") and self.paths:
-            raise ValueError(f"source {self.name!r} has paths, which only warc and files read")
+            raise ValueError(
+                f"source {self.name!r} has paths, which only warc, files and code read"
+            )
         if self.type != "web" and self.refresh_of:
             raise ValueError(f"source {self.name!r} has refresh_of, which only web reads")
         if self.type == "common-crawl":

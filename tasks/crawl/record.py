@@ -89,9 +89,16 @@ def payload_digest(body: bytes) -> str:
     return f"sha1:{base64.b32encode(hashlib.sha1(body, usedforsecurity=False).digest()).decode()}"
 
 
-def file_record(url: str, snapshot: str, date: str, content_type: str, body: bytes) -> bytes:
-    """A file as a ``resource`` record."""
-    return _record("resource", url, snapshot, date, body, content_type)
+def file_record(
+    url: str,
+    snapshot: str,
+    date: str,
+    content_type: str,
+    body: bytes,
+    fields: Mapping[str, str] | None = None,
+) -> bytes:
+    """A file, or a piece of one, as a ``resource`` record with ``fields`` of our own naming."""
+    return _record("resource", url, snapshot, date, body, content_type, fields=fields)
 
 
 def _record(
@@ -106,13 +113,10 @@ def _record(
 ) -> bytes:
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=True, warc_version="1.1")  # zlib writes no time into the member
-    headers = {
-        "WARC-Record-ID": record_id(url or "", snapshot),
-        "WARC-Date": date,
-        **(fields or {}),
-    }
+    headers = {"WARC-Record-ID": record_id(url or "", snapshot), "WARC-Date": date}
     if content_type:
         headers["Content-Type"] = content_type
+    headers.update(fields or {})
     writer.write_record(
         writer.create_warc_record(
             url,

@@ -12,9 +12,10 @@ from tasks.common.funnel import Funnel
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.crawl import python_docs
 from tasks.crawl.answer import UNCHANGED
+from tasks.crawl.code import folder_licences
 from tasks.crawl.common_crawl import identity_fields, take_common_crawl
 from tasks.crawl.config import SourceConfig
-from tasks.crawl.files import checksums, take_archives, take_files
+from tasks.crawl.files import checksums, source_files, take_archives, take_files
 from tasks.crawl.refresh import NOT_DUE
 from tasks.crawl.urls import normalise
 from tasks.crawl.web import crawl_web
@@ -53,7 +54,8 @@ WEB_FIELDS = (
 TYPE_FIELDS = {
     "web": (*LIMIT_FIELDS, *WEB_FIELDS),
     "python-docs": LIMIT_FIELDS,
-    "files": ("max_page_bytes",),
+    "files": ("max_page_bytes", "max_pdf_bytes", "columns", "wiki_namespaces"),
+    "code": ("max_page_bytes",),
     "warc": (),
 }
 
@@ -68,8 +70,10 @@ def identity(config: SourceConfig) -> dict[str, Any]:
     elif config.type == "python-docs":
         values["python"] = f"{sys.version} on {sys.platform}"
         values["modules"] = list(python_docs.module_names())
-    elif config.type in ("files", "warc"):
+    elif config.type in ("files", "warc", "code"):
         values["files"] = checksums(config)
+    if config.type == "code":
+        values["licences"] = folder_licences(source_files(config))
     return values
 
 
@@ -93,7 +97,7 @@ def _is_known(funnel: Funnel) -> bool:
 def _bring_in(context: StageContext, config: SourceConfig) -> Outcome:
     if config.type == "warc":
         return take_archives(context, config)
-    if config.type == "files":
+    if config.type in ("files", "code"):
         return take_files(context, config)
     if config.type == "web":
         return crawl_web(context, config, context.machine.connect_to, config.snapshot)

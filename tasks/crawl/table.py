@@ -21,7 +21,6 @@ from tasks.crawl.record import info_record
 TABLE_NAME = "pages.parquet"
 ROWS_PER_GROUP = 50_000
 MAX_SHARD_BYTES = 16 * 1024 * 1024
-NO_DATE = "1970-01-01T00:00:00Z"  # of what has no date of its own, such as files
 
 PAGE_SCHEMA = pa.schema(
     [

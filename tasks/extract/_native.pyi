@@ -8,14 +8,14 @@ import numpy as np
 class Kind(enum.Enum):
     """What a block of text is by its markup."""
 
-    PARAGRAPH: int
-    HEADING: int
-    ITEM: int
-    TERM: int
-    QUOTE: int
-    CODE: int
-    ROW: int
-    CAPTION: int
+    PARAGRAPH = 0
+    HEADING = 1
+    ITEM = 2
+    TERM = 3
+    QUOTE = 4
+    CODE = 5
+    ROW = 6
+    CAPTION = 7
 
 class Block:
     """A run of text between two borders of block-level elements."""

@@ -13,6 +13,32 @@ class ExtractRules(BaseModel):
     min_chars: int = Field(
         50, title="Shortest text", ge=1, description="Characters; shorter texts are set aside"
     )
+    output: Literal["text", "markdown"] = Field(
+        "text",
+        title="Output",
+        description="Plain text, or Markdown: headings, lists, quotes, tables, code and emphasis",
+    )
+    keep_comments: bool = Field(
+        False, title="Keep comments", description="Readers' comments below an article, too"
+    )
+    drop_site_boilerplate: bool = Field(
+        True,
+        title="Drop what a site repeats",
+        description="Leave out paragraphs that stand on many pages of the same host",
+    )
+    min_repeats: int = Field(
+        5,
+        title="Fewest repeats",
+        ge=2,
+        description="Pages of a host that a paragraph must be on to be taken for the site's own",
+    )
+    min_repeat_share: float = Field(
+        0.2,
+        title="Least share of repeats (0 to 1)",
+        gt=0,
+        le=1,
+        description="Share of a host's pages that it must be on as well",
+    )
     max_page_bytes: int = Field(
         20_000_000,
         title="Largest page",

@@ -1,10 +1,10 @@
 """Which blocks of a page are main text, told from a text that somebody says is its main text.
 
-Pure. In: the blocks' texts and the gold text. Out: a label from 0 to 1 for each block. Blocks of five
-words or more are looked up by their runs of three words, and of the places found the chain is taken
-that goes through page and gold text in the same order and holds most words: a teaser that repeats the
-first paragraph elsewhere on the page is not main text. Shorter blocks count if the gold text has them
-between the places of their neighbours in the chain.
+Pure. In: the blocks' texts and the gold text. Out: a label from 0 to 1 for each block. Blocks of
+five words or more are looked up by their runs of three words, and of the places found the chain is
+taken that goes through page and gold text in the same order and holds most words: a teaser that
+repeats the first paragraph elsewhere on the page is not main text. Shorter blocks count if the gold
+text has them between the places of their neighbours in the chain.
 """
 
 import re

@@ -1,26 +1,28 @@
-"""One page: a record in, a title and a text out, or the reason why there is none.
+"""One page: a record in, a text and what is known of it out, or the reason why there is none.
 
-Pure, but not safe: the parsers are native code, which some pages hang or crash. Whoever calls this
+Pure, but not safe: the parsers are native code, which a page may hang or crash. Whoever calls this
 on pages of the open web does it through ``guard``.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
-
+from tasks.common.language import identify
 from tasks.extract.body import Body, Refused, record_body
 from tasks.extract.charset import clean_text, decode
 from tasks.extract.config import ExtractConfig
+from tasks.extract.content import read_content
+from tasks.extract.formats import read_format
+from tasks.extract.metadata import Metadata, describe
 from tasks.extract.records import Record
 
 HTML_TYPES = {"text/html", "application/xhtml+xml"}
 PLAIN_WEB_TYPES = {"text/plain", "text/markdown", "text/x-rst"}
-# When the main-content heuristic leaves next to nothing of a page that has text, the heuristic is
-# wrong and the whole text is right.
-MIN_MAIN_CHARS = 250
-MIN_MAIN_SHARE = 0.2
+CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
+BINARY_SAMPLE_CHARS = 4096
+MAX_CONTROL_SHARE = 0.05
+LINE_END_BLANKS = re.compile(r"[ \t]+(?=\n)")
+GAP = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,10 @@ class Page:
     """What extraction made of one record: a text, or a reason for having none."""
 
     text: str = ""
-    title: str | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    language: str | None = None
+    language_score: float | None = None
+    flaw: str | None = None  # what is missing of its bytes
     reason: str | None = None
     detail: str | None = None
 
@@ -37,34 +42,38 @@ def extract_page(record: Record, config: ExtractConfig) -> Page:
     """Turn one record into text."""
     try:
         body = record_body(record, config.max_page_bytes)
-        page = (
-            _html_page(record, body) if body.media_type in HTML_TYPES else _text_page(record, body)
-        )
+        page = _read(record, body, config)
     except Refused as refused:
         return Page(reason=refused.reason, detail=refused.detail)
+    page = replace(page, flaw=body.flaw)
     if not page.text:
-        return Page(title=page.title, reason="empty")
+        return replace(page, reason="empty")
     if len(page.text) < config.min_chars:
-        return Page(text=page.text, title=page.title, reason="too_short")
-    return page
+        return replace(page, reason="too_short")
+    if config.kind == "code":
+        return page
+    language, score = identify(page.text)
+    return replace(page, language=language, language_score=score)
 
 
-def _html_page(record: Record, body: Body) -> Page:
-    tree = HTMLTree.parse(decode(body.data, body.charset, is_html=True, url=record.url))
-    title = " ".join(clean_text(tree.title or "").split())
-    return Page(text=main_text(tree), title=title or None)
+def _read(record: Record, body: Body, config: ExtractConfig) -> Page:
+    if body.media_type in HTML_TYPES:
+        return _html_page(record, body, config)
+    if found := read_format(record, body):
+        return Page(text=found.text, metadata=found.metadata)
+    return _text_page(record, body)
 
 
-def main_text(tree: HTMLTree) -> str:
-    """A page's main text: lists, headings and the indentation of code kept, menus left out.
-
-    Known limit: Resiliparse takes ``<ul>`` lists within two levels of ``<body>`` for menus.
-    """
-    text = _tidy(extract_plain_text(tree, main_content=True, alt_texts=False))
-    if len(text) >= MIN_MAIN_CHARS:
-        return text
-    whole = _tidy(extract_plain_text(tree, main_content=False, alt_texts=False))
-    return whole if len(text) < MIN_MAIN_SHARE * len(whole) else text
+def _html_page(record: Record, body: Body, config: ExtractConfig) -> Page:
+    html = decode(body.data, body.charset, is_html=True, url=record.url)
+    _refuse_binary(html)
+    content = read_content(
+        html, markdown=config.output == "markdown", comments=config.keep_comments
+    )
+    metadata = describe(content.head, record.url, fetched_at=record.date)
+    if not metadata.declared_language and (stated := body.headers.get("Content-Language")):
+        metadata = replace(metadata, declared_language=stated)
+    return Page(text=_tidy(content.text), metadata=metadata)
 
 
 def _text_page(record: Record, body: Body) -> Page:
@@ -74,11 +83,18 @@ def _text_page(record: Record, body: Body) -> Page:
         raise Refused("content_type", body.media_type or None)
     if record.type == "response" and record.url.endswith("/robots.txt"):
         raise Refused("robots_txt")
-    text = clean_text(decode(body.data, body.charset, is_html=False, url=record.url))
-    return Page(text=text.strip("\n").rstrip())
+    text = decode(body.data, body.charset, is_html=False, url=record.url)
+    _refuse_binary(text)
+    return Page(text=clean_text(text).strip("\n").rstrip())
+
+
+def _refuse_binary(text: str) -> None:
+    """Refuse what calls itself text and is full of what no text has: control characters."""
+    sample = text[:BINARY_SAMPLE_CHARS]
+    if len(CONTROLS.findall(sample)) > MAX_CONTROL_SHARE * len(sample):
+        raise Refused("binary")
 
 
 def _tidy(text: str) -> str:
-    """No-break spaces become spaces, line ends lose theirs, gaps shrink to one empty line."""
-    lines = (line.rstrip() for line in clean_text(text).replace("\xa0", " ").split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    """No blanks at line ends, and one empty line at most between two others."""
+    return GAP.sub("\n\n", LINE_END_BLANKS.sub("", clean_text(text))).strip("\n").rstrip()

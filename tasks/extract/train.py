@@ -4,10 +4,12 @@
 
 Three kinds of pages teach it. Where somebody wrote down the whole main text (article-extraction
 benchmark, readability's test pages), its blocks are the labels. Where only a few segments are known
-that must or must not appear (trafilatura's set), and where nothing is known, trafilatura's own output
-under three settings is the teacher, and the known segments overrule it. The model is two boosted
-forests: the second sees the first one's guess of each block's surroundings, which the first made
-without having learned from that site.
+that must or must not appear (trafilatura's set), and where nothing is known, trafilatura's own
+output under three settings is the teacher, and the known segments overrule it. Each page is learned
+a second time with teasers or comments added (``augment``), which are not main text.
+
+The model is two boosted forests: the second sees the first one's guess of each block's
+surroundings, which the first made without having learned from that site.
 
 Needs the packages of the ``dev`` extra; the pipeline needs none of them.
 """
@@ -18,9 +20,11 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from io import BytesIO
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +32,7 @@ import numpy as np
 
 from tasks.extract import _native
 from tasks.extract.archive import read_archive
+from tasks.extract.augment import augmented, paragraphs_of
 from tasks.extract.body import Refused, record_body
 from tasks.extract.charset import decode
 from tasks.extract.content import MODEL_FILE, content_model, load_model
@@ -37,28 +42,32 @@ from tasks.extract.records import Record
 GOLD_SETS = ("fulltext-article-extraction-benchmark", "fulltext-readability")
 SEGMENT_SET = "segments-trafilatura"
 UNLABELLED_SETS = ("pages-postlight-fixtures",)
-SET_WEIGHTS = {**dict.fromkeys(GOLD_SETS, 1.0), SEGMENT_SET: 0.6}
+SET_WEIGHTS = {**dict(zip(GOLD_SETS, (2.5, 1.6), strict=True)), SEGMENT_SET: 0.6}
 UNLABELLED_WEIGHT = 0.3
 NUM_FOLDS = 5
-NUM_TREES = (120, 120)
+NUM_TREES = (300, 250)
 MAX_PAGE_BYTES = 50_000_000
 KNOWN_WEIGHT = 3.0  # of a block that holds a known segment, against one that the teacher judged
 UNKNOWN_HOST = "unknown.invalid"
-TEACHER_SETTINGS: tuple[dict[str, bool], ...] = (
+TWIN_WEIGHT = 0.2
+AUGMENT_SEED = 0
+TEACHER_SETTINGS: tuple[dict[str, Any], ...] = (
     {},
     {"favor_precision": True},
     {"favor_recall": True},
 )
 FOREST_SETTINGS = {
     "objective": "cross_entropy",
-    "learning_rate": 0.06,
+    "learning_rate": 0.05,
     "num_leaves": 24,
-    "min_data_in_leaf": 40,
-    "feature_fraction": 0.3,
+    "min_data_in_leaf": 20,
+    "feature_fraction": 0.2,
+    "extra_trees": True,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
-    "lambda_l2": 5.0,
+    "lambda_l2": 2.0,
     "max_bin": 63,
+    "num_threads": 2,
     "seed": 1,
     "deterministic": True,
     "force_row_wise": True,
@@ -76,6 +85,7 @@ class Example:
     page: _native.Page
     labels: np.ndarray
     weights: np.ndarray
+    is_augmented: bool = False
 
 
 def read_pages(data: Path, set_name: str) -> Iterator[tuple[str, str, str]]:
@@ -87,8 +97,8 @@ def read_pages(data: Path, set_name: str) -> Iterator[tuple[str, str, str]]:
             body = record_body(record, MAX_PAGE_BYTES)
         except Refused:
             continue
-        item_id = record.header("X-Item-Id") or record.url
-        yield item_id, record.url, decode(body.data, body.charset, is_html=True)
+        item_id = record.headers.get("X-Item-Id") or record.url
+        yield item_id, record.url, decode(body.data, body.charset, is_html=True, url=record.url)
 
 
 def read_gold(data: Path, set_name: str) -> dict[str, dict[str, Any]]:
@@ -98,31 +108,66 @@ def read_gold(data: Path, set_name: str) -> dict[str, dict[str, Any]]:
 
 
 def read_examples(data: Path) -> list[Example]:
-    """All pages that there is something to learn from."""
+    """All pages that there is something to learn from, and their augmented twins."""
+    random = Random(AUGMENT_SEED)
     examples: list[Example] = []
     for set_name in (*GOLD_SETS, SEGMENT_SET, *UNLABELLED_SETS):
         started = time.monotonic()
         gold = {} if set_name in UNLABELLED_SETS else read_gold(data, set_name)
-        for item_id, url, html in read_pages(data, set_name):
-            page = _native.Page(html)
-            if page.blocks and (item_id in gold or set_name in UNLABELLED_SETS):
-                labels, certainty = _labels(page, html, gold.get(item_id))
-                examples.append(
-                    Example(
-                        set_name=set_name,
-                        item_id=item_id,
-                        site=site_of(url, item_id),
-                        page=page,
-                        labels=labels,
-                        weights=_weights(page, certainty, set_name),
-                    )
-                )
+        pages = [
+            _Source(set_name, item_id, url, html, known, _taught(html, known))
+            for item_id, url, html in read_pages(data, set_name)
+            if (known := gold.get(item_id)) or set_name in UNLABELLED_SETS
+        ]
+        others = [text for page in pages for text in paragraphs_of(page.taught[0])]
+        for page in pages:
+            if not (example := _example(page)).page.blocks:
+                continue
+            examples.append(example)
+            examples.append(_twin(example, augmented(page.html, page.taught[0], others, random)))
         print(f"{set_name}: labelled in {time.monotonic() - started:.0f} s", flush=True)
     return examples
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    set_name: str
+    item_id: str
+    url: str
+    html: str
+    gold: Mapping[str, Any] | None
+    taught: list[str]  # what somebody says is the main text; several who may differ
+
+
+def _example(source: _Source) -> Example:
+    page = _native.Page(source.html)
+    labels, certainty = _labels([block.text for block in page.blocks], source)
+    return Example(
+        set_name=source.set_name,
+        item_id=source.item_id,
+        site=site_of(source.url, source.item_id),
+        page=page,
+        labels=labels,
+        weights=_weights(page, certainty, source.set_name),
+    )
+
+
+def _twin(example: Example, html: str) -> Example:
+    """The same page with things added to it, none of which are main text."""
+    page = _native.Page(html)
+    labels, weights = np.zeros(len(page.blocks)), np.full(len(page.blocks), example.weights.mean())
+    old, new = ([block.text for block in p.blocks] for p in (example.page, page))
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for start, to, length in matcher.get_matching_blocks():
+        labels[to : to + length] = example.labels[start : start + length]
+        weights[to : to + length] = example.weights[start : start + length]
+    return replace(
+        example, page=page, labels=labels, weights=weights * TWIN_WEIGHT, is_augmented=True
+    )
+
+
 def site_of(url: str, item_id: str) -> str:
-    """What must not be in two folds: the host without its first labels; the page if none is known."""
+    """What must not be in two folds: the registered domain, or the page if no host is known."""
     host = urlsplit(url).hostname or UNKNOWN_HOST
     if host == UNKNOWN_HOST:
         return item_id
@@ -135,35 +180,33 @@ def fold_of(site: str) -> int:
     return int(hashlib.md5(site.encode()).hexdigest(), 16) % NUM_FOLDS
 
 
-def _labels(
-    page: _native.Page, html: str, gold: Mapping[str, Any] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and how sure they are, one a block."""
-    texts = [block.text for block in page.blocks]
+def _taught(html: str, gold: Mapping[str, Any] | None) -> list[str]:
     if gold and "text" in gold:
-        return block_labels(texts, gold["text"]), np.ones(len(texts))
-    labels = np.mean([block_labels(texts, taught) for taught in _teacher_texts(html)], axis=0)
-    certainty = np.ones(len(texts))
-    for segment in gold["with"] if gold else ():
-        holders = [i for i, text in enumerate(texts) if segment in text]
-        if holders:
-            best = max(holders, key=lambda i: (labels[i], len(texts[i])))
-            labels[best], certainty[best] = 1.0, KNOWN_WEIGHT
-    for segment in gold["without"] if gold else ():
-        for i, text in enumerate(texts):
-            is_known = certainty[i] == KNOWN_WEIGHT and labels[i] == 1.0
-            if segment in text and not is_known and len(text) <= 6 * len(segment) + 60:
-                labels[i], certainty[i] = 0.0, KNOWN_WEIGHT
-    return labels, certainty
-
-
-def _teacher_texts(html: str) -> list[str]:
+        return [gold["text"]]
     import trafilatura
 
     return [
         trafilatura.extract(html, include_comments=False, **setting) or ""
         for setting in TEACHER_SETTINGS
     ]
+
+
+def _labels(texts: Sequence[str], source: _Source) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and how sure they are, one a block."""
+    labels = np.mean([block_labels(texts, taught) for taught in source.taught], axis=0)
+    certainty = np.ones(len(texts))
+    segments = source.gold if source.gold and "with" in source.gold else {"with": (), "without": ()}
+    for segment in segments["with"]:
+        holders = [i for i, text in enumerate(texts) if segment in text]
+        if holders:
+            best = max(holders, key=lambda i: (labels[i], len(texts[i])))
+            labels[best], certainty[best] = 1.0, KNOWN_WEIGHT
+    for segment in segments["without"]:
+        for i, text in enumerate(texts):
+            is_known = certainty[i] == KNOWN_WEIGHT and labels[i] == 1.0
+            if segment in text and not is_known and len(text) <= 6 * len(segment) + 60:
+                labels[i], certainty[i] = 0.0, KNOWN_WEIGHT
+    return labels, certainty
 
 
 def _weights(page: _native.Page, certainty: np.ndarray, set_name: str) -> np.ndarray:
@@ -217,9 +260,9 @@ def _cross_validated(
 ) -> list[np.ndarray]:
     scores: list[np.ndarray] = [np.empty(0)] * len(examples)
     for fold in range(NUM_FOLDS):
-        others = np.flatnonzero(folds != fold)
+        others = np.flatnonzero(folds != fold).tolist()
         forest = _fit([rows[i] for i in others], [examples[i] for i in others], num_trees)
-        for i in np.flatnonzero(folds == fold):
+        for i in np.flatnonzero(folds == fold).tolist():
             scores[i] = forest.predict(rows[i]).astype(np.float32)
         print(f"fold {fold + 1} of {NUM_FOLDS}", flush=True)
     return scores
@@ -254,7 +297,7 @@ def forest_arrays(forest: Any) -> dict[str, np.ndarray]:
 
 def model_bytes(trained: Trained) -> bytes:
     """The model file: ``content.load_model`` reads it."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, forest in (("first", trained.first), ("second", trained.second)):
         arrays |= {f"{name}.{key}": array for key, array in forest_arrays(forest).items()}
     out = BytesIO()

@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.common.funnel import Funnel
+from tasks.common.language import identify
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.filter.config import FilterConfig
-from tasks.filter.language import identify
 from tasks.filter.rules import Candidate, judge
 
 # How many documents each rule alone would drop; what was changed in those that stay.
@@ -56,10 +56,12 @@ def filter_shard(
 
 
 def _candidates(table: pa.Table) -> list[Candidate]:
-    """The table's documents, with the language of those in prose."""
+    """The table's documents; the language of those in prose is detected where it is not known."""
+    names = ("text", "kind", "language", "language_score")
     candidates = []
-    for text, kind in zip(table["text"].to_pylist(), table["kind"].to_pylist(), strict=True):
-        language, score = identify(text) if kind != "code" else (None, None)
+    for text, kind, language, score in zip(*(table[n].to_pylist() for n in names), strict=True):
+        if kind != "code" and score is None:
+            language, score = identify(text)
         candidates.append(Candidate(text=text, kind=kind, language=language, language_score=score))
     return candidates
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
@@ -73,8 +74,16 @@ def as_document(record: Any, url: str, config: IngestConfig) -> tuple[dict[str, 
     if row["kind"] not in KINDS:
         row["kind"] = config.kind
     row["id"] = _own_or_new_id(row.get("id", ""), url)
-    row["text"] = row["text"].encode("utf-8", "replace").decode().replace("\0", "")
-    return row, reason
+    return {name: _writable(value) for name, value in row.items()}, reason
+
+
+def _writable(value: Any) -> Any:
+    """Without NULs and halves of characters, which JSON can spell and no file can hold."""
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "")
+    return value
 
 
 def _own_or_new_id(own: str, url: str) -> str:
@@ -87,7 +96,10 @@ def _own_or_new_id(own: str, url: str) -> str:
 def _fits(name: str, value: Any) -> bool:
     if name not in FIELDS or value is None:
         return False
-    return isinstance(value, str) if str(FIELDS[name]) == "string" else isinstance(value, float)
+    kind = FIELDS[name]
+    if pa.types.is_list(kind):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str if pa.types.is_string(kind) else float)
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -123,4 +135,4 @@ def _identity(config: IngestConfig) -> Mapping[str, Any]:
     return config.model_dump(mode="json") | {"paths": checksums(config.paths)}
 
 
-STAGE = Stage(name="ingest", version=2, config=IngestConfig, inputs=(), run=run, identity=_identity)
+STAGE = Stage(name="ingest", version=3, config=IngestConfig, inputs=(), run=run, identity=_identity)

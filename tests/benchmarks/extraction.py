@@ -2,14 +2,14 @@
 
     python -m tests.benchmarks.extraction --data ../shared/data/web
 
-Each set is scored by its own authors' measure: the article-extraction benchmark and readability's test
-pages by the F1 of 4-word shingles (every page counts the same), trafilatura's set by the segments that
-must and must not appear. CPU time is that of one process, user and system, HTML text in, plain text
-out, best of ``--rounds``.
+Each set is scored by its own authors' measure: the article-extraction benchmark and readability's
+test pages by the F1 of 4-word shingles (every page counts the same), trafilatura's set by the
+segments that must and must not appear. CPU time is that of one process, user and system, HTML text
+in, plain text out, best of ``--rounds``.
 
 The shipped model has learned from these pages, so its row says what a user gets on pages it knows.
-``--held-out`` trains five times, each time without a fifth of the sites, and scores every page with the
-model that never saw its site: the row to compare with others. It takes some minutes.
+``--held-out`` trains five times, each time without a fifth of the sites, and scores every page with
+the model that never saw its site: the row to compare with others. It takes some minutes.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def extractors() -> dict[str, Extractor]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an extractor made of a set: texts by item id, CPU seconds, the slowest page's seconds."""
+    """What an extractor made of a set, by item id, and its time."""
 
     texts: dict[str, str]
     cpu_seconds: float
@@ -144,6 +144,8 @@ def held_out_texts(data: Path) -> dict[str, dict[str, str]]:
     trained = train(examples, held_out=True)
     texts: dict[str, dict[str, str]] = {}
     for example, scores in zip(examples, trained.held_out_scores, strict=True):
+        if example.is_augmented:
+            continue
         blocks = example.page.blocks
         kept = keep_blocks(blocks, scores)
         text = as_text([block for block, keep in zip(blocks, kept, strict=True) if keep])

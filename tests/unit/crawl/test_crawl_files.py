@@ -60,6 +60,9 @@ def test_what_is_no_text_is_set_aside_with_its_reason(tmp_path, machine):
         empty_py=b" \n",
         binary_py=b"a\0b",
         latin_py=b"\xfc\n",
+        utf16_txt="\ufeffGrüße".encode("utf-16-le"),
+        controls_txt=bytes(range(1, 256)) * 3,
+        fake_pdf=b"no such thing",
         big_py=b"x" * 5000,
     )
     manifest, rows, _ = take(machine, files(folder, max_page_bytes=1024))
@@ -67,10 +70,13 @@ def test_what_is_no_text_is_set_aside_with_its_reason(tmp_path, machine):
         "good.py": None,
         "empty.py": "empty",
         "binary.py": "binary",
-        "latin.py": "undecodable",
+        "latin.py": None,
+        "utf16.txt": None,
+        "controls.txt": "binary",
+        "fake.pdf": "not_pdf",
         "big.py": "too_large",
     }
-    assert manifest.funnel.num_kept == 1
+    assert manifest.funnel.num_kept == 3
 
 
 def test_patterns_include_and_exclude_choose_files(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.common.language import identify
 from tasks.filter.config import FilterConfig
-from tasks.filter.language import identify
 from tasks.filter.lines import duplicate_shares
 from tasks.filter.measure import measure
 from tasks.filter.rules import Candidate, judge

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -74,3 +75,24 @@ def test_a_kind_without_rules_becomes_the_configured_one(machine, store, tmp_pat
     records = [{"text": "t", "kind": kind} for kind in ("article", "prose", "code")]
     rows = _ingested(machine, store, _write(tmp_path / "a.jsonl", *records))
     assert [row["kind"] for row in rows] == ["code", "prose", "code"]
+
+
+def test_columns_of_every_type_come_through_and_what_does_not_fit_is_left_out(
+    machine, store, tmp_path
+):
+    fitting = {
+        "links": ["https://b.example", "https://c.example"],
+        "author": "A. B.",
+        "date": "2024-02-03",
+        "quality_score": 0.5,
+    }
+    wrong = {"links": "https://b.example", "author": ["A", "B"], "date": 2024, "title": {}}
+    odd = {"links": ["a", 1], "title": "half \ud800 of one\0"}
+    records = [{"text": "t", **fields} for fields in (fitting, wrong, odd)]
+    paths = [_write(tmp_path / "a.jsonl", *records), tmp_path / "b.parquet"]
+    pq.write_table(pa.Table.from_pylist(records[:1]), paths[1])
+    rows = _ingested(machine, store, *paths)
+    assert [{name: row[name] for name in fitting} for row in (rows[0], rows[3])] == [fitting] * 2
+    assert {rows[1][name] for name in ("author", "date", "title")} == {None}
+    assert rows[1]["links"] is rows[2]["links"] is None
+    assert rows[2]["title"] == "half ? of one"
