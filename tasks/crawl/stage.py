@@ -33,7 +33,7 @@ TYPE_FIELDS = {
     "web": (*LIMIT_FIELDS, "snapshot", "allow_private_addresses"),
     "python-docs": LIMIT_FIELDS,
     "files": ("max_page_bytes", "max_pdf_bytes", "columns", "wiki_namespaces"),
-    "code": ("max_page_bytes",),
+    "code": ("max_page_bytes", "max_pdf_bytes"),
     "warc": (),
 }
 

@@ -42,7 +42,8 @@ def read_format(record: Record, body: Body) -> Formatted | None:
 
 def _wiki(record: Record, body: Body) -> Formatted:
     hidden = record.headers.get(RECORD_FIELDS["hidden_namespaces"].lower(), "")
-    return Formatted(text=wiki_text(_text(body), hidden.split("|") if hidden else ()))
+    text = wiki_text(_text(body), hidden.split("|") if hidden else ())
+    return Formatted(text=clean_text(text))  # again: entities may name what no file can hold
 
 
 def _latex(_record: Record, body: Body) -> Formatted:
