@@ -5,6 +5,7 @@ an *item* is one document to be, or the reason why there is none. Whatever a sou
 same few lines of ``files`` write its items as WARC records.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from tasks.common.record_fields import NO_DATE
 from tasks.crawl.config import SourceConfig
 
+UTC_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 BLOCK_BYTES = 16 * 1024 * 1024  # of raw input: a block makes an archive of at most about that size
 
 
@@ -61,6 +63,11 @@ class Block:
 
 # Cuts the file that is called ``name`` in its source into blocks.
 Connector = Callable[[str, Path, SourceConfig], Iterator[Block]]
+
+
+def utc_time(text: str) -> str:
+    """A time as WARC dates are written, or NO_DATE for anything else."""
+    return text if UTC_TIME.fullmatch(text) else NO_DATE
 
 
 def file_url(config: SourceConfig, name: str) -> str:

@@ -55,7 +55,7 @@ TYPE_FIELDS = {
     "web": (*LIMIT_FIELDS, *WEB_FIELDS),
     "python-docs": LIMIT_FIELDS,
     "files": ("max_page_bytes", "max_pdf_bytes", "columns", "wiki_namespaces"),
-    "code": ("max_page_bytes",),
+    "code": ("max_page_bytes", "max_pdf_bytes"),
     "warc": (),
 }
 

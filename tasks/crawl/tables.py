@@ -17,16 +17,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.common.record_fields import NO_DATE, one_line
+from tasks.common.record_fields import one_line
 from tasks.crawl.config import SourceConfig
-from tasks.crawl.item import BLOCK_BYTES, Bad, Block, Connector, Item, file_url
+from tasks.crawl.item import BLOCK_BYTES, Bad, Block, Connector, Item, file_url, utc_time
 from tasks.crawl.packed import DAMAGE, Unpacked, inner_name, is_damage, is_packed
 
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a longer line is taken for several, none of which is JSON
 MAX_BATCH_ROWS = 8192
 DELIMITERS = ",;\t|"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
-UTC_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 # The usual names of columns, the likeliest first.
 USUAL_COLUMNS = {
@@ -204,7 +203,7 @@ def _item(record: Any, place: str, config: SourceConfig) -> Item:
         content_type="text/plain",
         body=_bytes(text),
         key=place,
-        date=fetched_at if UTC_TIME.fullmatch(fetched_at) else NO_DATE,
+        date=utc_time(fetched_at),
         facts={fact: _line(value) for fact, value in facts.items()},
     )
 

@@ -19,9 +19,8 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
-from tasks.common.record_fields import NO_DATE
 from tasks.crawl.config import SourceConfig
-from tasks.crawl.item import BLOCK_BYTES, Bad, Block, Item, file_url
+from tasks.crawl.item import BLOCK_BYTES, Bad, Block, Item, file_url, utc_time
 from tasks.crawl.packed import Unpacked, is_damage
 
 # Dumps come whole (…-pages-articles.xml.bz2) or in parts (…-multistream1.xml-p1p41242.bz2).
@@ -65,11 +64,11 @@ class Site:
     @classmethod
     def read(cls, head: str) -> "Site":
         """Find what is known in the text above the first page; no XML is parsed."""
-        base = re.search(r"<base>([^<]*)</base>", head)
+        base = re.search(r"<base>\s*(https?://[^<\s]+/)[^</\s]*\s*</base>", head)
         language = re.search(r'<mediawiki\b[^>]*\bxml:lang="([^"]*)"', head)
         names = re.findall(r'<namespace key="(-?\d+)"[^>]*>([^<]*)</namespace>', head)
         return cls(
-            base=html.unescape(base[1]).rpartition("/")[0] + "/" if base else "",
+            base=html.unescape(base[1]) if base else "",
             language=language[1] if language else "",
             hidden_namespaces=tuple(html.unescape(n) for key, n in names if key in FILE_NAMESPACES),
         )
@@ -274,13 +273,13 @@ def _item(page: ElementTree.Element, own_url: str, site: Site, config: SourceCon
     revision = revisions[-1] if revisions else ElementTree.Element("revision")
     if reason := _refusal(page, revision, config):
         return Item(url=url, reason=reason)
-    changed_at = revision.findtext("timestamp") or NO_DATE
+    changed_at = revision.findtext("timestamp", "")
     return Item(
         url=url,
         content_type=WIKITEXT,
         body=revision.findtext("text", "").encode(),
         key=revision.findtext("id", ""),
-        date=changed_at,
+        date=utc_time(changed_at),
         facts={
             "item_id": page.findtext("id"),
             "revision_id": revision.findtext("id"),

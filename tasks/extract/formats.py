@@ -42,7 +42,8 @@ def read_format(record: Record, body: Body) -> Formatted | None:
 
 def _wiki(record: Record, body: Body) -> Formatted:
     hidden = record.headers.get(RECORD_FIELDS["hidden_namespaces"])
-    return Formatted(text=wiki_text(_text(record, body), hidden.split("|") if hidden else ()))
+    text = wiki_text(_text(record, body), hidden.split("|") if hidden else ())
+    return Formatted(text=clean_text(text))  # again: entities may name what no file can hold
 
 
 def _latex(record: Record, body: Body) -> Formatted:

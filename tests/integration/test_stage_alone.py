@@ -15,6 +15,7 @@ from tasks.crawl import remote
 from tests.stages import given
 from tests.unit.crawl.archive_host import CRAWL_ID, Fault, build_crawl, hosting, sample_pages
 from tests.unit.crawl.crawl_site import numbered_site, serving
+from tests.unit.extract.pdf_fixtures import paragraph, pdf
 
 PROSE = (
     "The quick brown fox of the north is a careful animal, and it does not jump over the lazy dog "
@@ -119,6 +120,60 @@ def test_a_crawl_alone_that_gave_up_goes_on_when_it_is_asked_for_again(tmp_path,
         indexes = [asked for asked in host.asked[num_asked:] if asked.path.endswith(".parquet")]
         assert indexes == []
     assert {path.name for path in tmp_path.iterdir()} == {"host", "pages"}
+
+
+def _texts(folder):
+    shards = sorted(folder.glob("part-*.parquet"))
+    rows = [row for shard in shards for row in pq.read_table(shard).to_pylist()]
+    return {row["url"]: row for row in rows}
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """A folder of a user's own files, each of another kind."""
+    folder = tmp_path / "notes"
+    (folder / "sub").mkdir(parents=True)
+    lines = [PROSE[i : i + 60].strip() for i in range(0, len(PROSE), 60)]
+    (folder / "fox.pdf").write_bytes(pdf([paragraph(*lines)], info="/Title (The fox)"))
+    (folder / "sub" / "fox.md").write_text(f"# Foxes\n\n{PROSE}")
+    (folder / "fox.html").write_text(f"<title>Fox</title><main><p>{PROSE}</p></main>", "utf-16")
+    row = {"text": PROSE, "url": "https://fox.invalid/1", "license": "CC0-1.0", "lang": "en"}
+    (folder / "foxes.jsonl.gz").write_bytes(gzip.compress(f"{json.dumps(row)}\nbad\n".encode()))
+    (folder / ".hidden.txt").write_text(PROSE)
+    return folder
+
+
+def test_a_users_own_files_become_texts_by_way_of_archives_or_at_once(notes, tmp_path):
+    crawled = _stage("crawl", notes, tmp_path / "raw")
+    assert crawled.funnel.dropped == {"not_json": 1}
+    _stage("extract", tmp_path / "raw", tmp_path / "texts")
+    _stage("extract", notes, tmp_path / "at-once")
+    texts = _texts(tmp_path / "texts")
+    assert texts == _texts(tmp_path / "at-once")
+    assert {url: row["title"] for url, row in texts.items()} == {
+        "file://files/fox.html": "Fox",
+        "file://files/fox.pdf": "The fox",
+        "file://files/sub/fox.md": "Foxes",
+        "https://fox.invalid/1": None,
+    }
+    for row in texts.values():
+        assert "that lives with the farmer" in row["text"]
+        assert row["fetched_at"] is None
+    stated = texts["https://fox.invalid/1"]
+    assert (stated["licence"], stated["declared_language"]) == ("CC0-1.0", "en")
+
+
+def test_one_pdf_is_extracted_at_once(notes, tmp_path):
+    assert _stage("extract", notes / "fox.pdf", tmp_path / "texts").funnel.num_kept == 1
+
+
+def test_code_is_taken_with_its_licence(tmp_path):
+    (tmp_path / "repo" / "src").mkdir(parents=True)
+    (tmp_path / "repo" / "pyproject.toml").write_text('[project]\nname = "x"\nlicense = "MIT"\n')
+    (tmp_path / "repo" / "src" / "fox.py").write_text(f'"""{PROSE}"""\n')
+    _stage("extract", tmp_path / "repo", tmp_path / "texts", "kind=code")
+    found = _texts(tmp_path / "texts")["file://files/src/fox.py"]
+    assert (found["licence"], found["kind"]) == ("MIT", "code")
 
 
 @pytest.mark.parametrize(

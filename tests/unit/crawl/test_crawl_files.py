@@ -154,6 +154,8 @@ def test_archives_come_in_unchanged_whatever_is_in_them(tmp_path, machine):
         ({"type": "web", "seeds": ["http://a.test"]}, "no snapshot"),
         ({"type": "web", "snapshot": "1", "seeds": ["ftp://a.test"]}, "ftp://a.test"),
         ({"type": "files"}, "no paths"),
+        ({"type": "code"}, "no paths"),
+        ({"type": "files", "paths": ["x"], "columns": {"words": "x"}}, "columns"),
         ({"type": "python-docs", "include": ["("]}, "not a regular expression"),
         ({"type": "python-docs", "user_agent": "a\r\nX: b"}, "one line"),
     ],

@@ -152,6 +152,16 @@ def test_a_page_without_end_is_not_held_in_memory(monkeypatch):
     assert found == [wikipedia.Bad("too_large"), b"<page>next</page>"]
 
 
+def test_what_a_dump_says_cannot_add_headers(tmp_path, machine):
+    head = HEAD.replace("/wiki/Wikipedia:", "/wiki/\nX-Licence: MIT\n")
+    pages = page(1, "A\nX-Licence: MIT", "text").replace("2024-05-02T", "2024-05-02\nX-A: b T")
+    (tmp_path / "w.xml").write_text(head + pages + TAIL)
+    _, _, (record,) = taken(machine, source(tmp_path))
+    assert not {"X-Licence", "X-A"} & set(record)
+    assert record["X-Title"] == "A X-Licence: MIT"
+    assert record["WARC-Target-URI"] == "file://notes/w.xml#page-1.1"
+
+
 def test_other_wikis_have_no_licence_of_ours():
     head = HEAD.replace("de.wikipedia.org", "wiki.example.org")
     assert Site.read(HEAD).licence == "CC-BY-SA-4.0"

@@ -68,6 +68,7 @@ def record(content_type: str, payload: bytes, **headers: str) -> Record:
         ("text/markdown", b"---\ntitle: \"A: b\"\n---\n# Heading\n\ntext", "# Heading", "A: b"),
         ("text/markdown", b"text\n\n# Heading #\n", "text\n\n# Heading #", "Heading"),
         ("text/markdown", b"---\nno front matter\n", "---\nno front matter", None),
+        ("text/x-wiki", b"x &#xD800; &#0; <pre>&#xD800;</pre> y", "\n\n\ufffd\n\n y", None),
         ("text/x-python", b"\tx = 1\n", "\tx = 1", None),
     ],
 )  # fmt: skip
