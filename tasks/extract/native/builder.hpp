@@ -212,7 +212,7 @@ private:
         frame.in_button |= tag == Tag::BUTTON || tag == Tag::LABEL;
         frame.begins_item = false;
         set_kind(frame, token);
-        if (tag != Tag::BODY) signs_.begin(frame.element, token);
+        signs_.begin(frame.element, token);
         ++num_open_[frame.name];
         stack_.push_back(std::move(frame));
     }

@@ -24,7 +24,7 @@ public:
             add("h1", element, hints_of(token), {});
         } else if (tag == Tag::TIME) {
             add("time", element, hints_of(token), line_of(token.value(Attribute::DATETIME)));
-        } else if (tag != Tag::TEMPLATE && is_byline(token)) {
+        } else if (tag != Tag::BODY && tag != Tag::TEMPLATE && is_byline(token)) {
             add("byline", element, hints_of(token), spoken(token));
         } else if (tag == Tag::A && leads_to_author(token)) {
             add("author", element, hints_of(token), {});
