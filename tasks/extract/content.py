@@ -19,10 +19,11 @@ from tasks.extract.head import Head
 
 MODEL_FILE = "content_model.npz"
 KEEP_SCORE = 0.5
-# A page of which next to nothing reaches KEEP_SCORE is of a kind that the model has seen little of:
-# what comes nearest is taken instead.
+# A page of which next to nothing reaches KEEP_SCORE is of a kind that the model has seen little of.
+# What comes nearest is taken then; if that is little of the page, too, its whole text.
 MIN_KEPT_CHARS = 200
 DOUBTFUL_SCORE = 0.2
+MIN_KEPT_SHARE = 0.2
 COMMENT_MARKS = {"comment"}
 NO_COMMENT_MARKS = {"<form>", "<nav>", "<footer>"}
 
@@ -56,9 +57,14 @@ def read_content(html: str, *, markdown: bool = False, comments: bool = False) -
 
 def keep_blocks(blocks: Sequence[Block], scores: np.ndarray) -> np.ndarray:
     """Which blocks are main text; shape (blocks,), bool."""
-    kept = scores >= KEEP_SCORE
-    num_chars = sum(len(block.text) for block, keep in zip(blocks, kept, strict=True) if keep)
-    return kept if num_chars >= MIN_KEPT_CHARS else scores >= DOUBTFUL_SCORE
+    num_chars = np.array([len(block.text) for block in blocks], int)
+    for least_score in (KEEP_SCORE, DOUBTFUL_SCORE):
+        kept = scores >= least_score
+        if num_chars[kept].sum() >= MIN_KEPT_CHARS:
+            return kept
+    if num_chars[kept].sum() >= MIN_KEPT_SHARE * num_chars.sum():
+        return kept
+    return np.ones(len(blocks), bool)
 
 
 def _comments(page: _native.Page) -> np.ndarray:

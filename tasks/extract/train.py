@@ -60,6 +60,7 @@ FOREST_SETTINGS = {
     "objective": "cross_entropy",
     "learning_rate": 0.05,
     "num_leaves": 24,
+    "max_depth": 6,
     "min_data_in_leaf": 20,
     "feature_fraction": 0.2,
     "extra_trees": True,
@@ -269,29 +270,31 @@ def _cross_validated(
 
 
 def forest_arrays(forest: Any) -> dict[str, np.ndarray]:
-    """A LightGBM model as the arrays that ``_native.Model`` reads."""
-    nodes: list[tuple[int, float, int, int]] = []
-    leaves: list[float] = []
+    """A LightGBM model as the arrays that ``_native.Model`` reads: one entry a node or a tree."""
+    nodes: list[tuple[int, float, int, int, float]] = []
 
-    def add(node: Mapping[str, Any]) -> int:
-        if "leaf_value" in node:
-            leaves.append(node["leaf_value"])
-            return -len(leaves)
+    def add(node: Mapping[str, Any]) -> tuple[int, int]:
         at = len(nodes)
-        nodes.append((node["split_feature"], node["threshold"], 0, 0))
-        left, right = add(node["left_child"]), add(node["right_child"])
-        nodes[at] = (node["split_feature"], node["threshold"], left, right)
-        return at
+        if "leaf_value" in node:
+            nodes.append((0, np.inf, at, at, node["leaf_value"]))
+            return at, 0
+        nodes.append((0, 0.0, 0, 0, 0.0))  # its children come first
+        left, left_depth = add(node["left_child"])
+        right, right_depth = add(node["right_child"])
+        nodes[at] = (node["split_feature"], node["threshold"], left, right, 0.0)
+        return at, 1 + max(left_depth, right_depth)
 
-    roots = [add(tree["tree_structure"]) for tree in forest.dump_model()["tree_info"]]
-    feature, threshold, left, right = zip(*nodes, strict=True)
+    trees = [add(tree["tree_structure"]) for tree in forest.dump_model()["tree_info"]]
+    feature, threshold, left, right, value = zip(*nodes, strict=True)
+    roots, depths = zip(*trees, strict=True)
     return {
         "feature": np.array(feature, np.int32),
         "threshold": np.array(threshold, np.float64),
         "left": np.array(left, np.int32),
         "right": np.array(right, np.int32),
-        "leaf": np.array(leaves, np.float64),
+        "value": np.array(value, np.float32),
         "roots": np.array(roots, np.int32),
+        "depths": np.array(depths, np.int32),
     }
 
 

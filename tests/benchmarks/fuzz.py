@@ -91,7 +91,7 @@ class Pages:
 
     def complaints(self, answer: Any) -> list[str]:
         assert isinstance(answer, Page)
-        text = answer.text + (answer.title or "")
+        text = answer.text + (answer.metadata.title or "")
         complaints = []
         if not answer.reason and not answer.text.strip():
             complaints.append("neither text nor reason")

@@ -1,6 +1,6 @@
 // A forest: boosted decision trees, evaluated.
 //
-// In: a row of numbers. Out: the sum of the leaves it falls into, as a score from 0 to 1.
+// In: rows of numbers. Out: for each the sum of the leaves it falls into, as a score from 0 to 1.
 #pragma once
 
 #include <cmath>
@@ -9,20 +9,48 @@
 
 namespace bloomery {
 
-struct Forest {
-    // One entry a node. A child >= 0 is a node of the same forest; child -1 - i is leaf i.
-    std::vector<int32_t> feature, left, right;
-    std::vector<double> threshold, leaf;
-    std::vector<int32_t> roots;
+class Forest {
+public:
+    // A split sends a row left if its value is not above the threshold. A leaf is a split that sends
+    // every row to itself.
+    struct Node {
+        int32_t feature;
+        float threshold;
+        int32_t children[2];
+    };
+    struct Tree {
+        int32_t root, depth;
+    };
 
-    double score(const float* row) const {
-        double sum = 0;
-        for (int32_t node : roots) {
-            while (node >= 0) node = row[feature[node]] <= threshold[node] ? left[node] : right[node];
-            sum += leaf[-1 - node];
+    // ``values``: one a node; that of a leaf counts.
+    Forest(std::vector<Node> nodes, std::vector<float> values, std::vector<Tree> trees)
+        : nodes_(std::move(nodes)), values_(std::move(values)), trees_(std::move(trees)) {}
+
+    // Tree by tree, each row as many steps as the tree is deep: a processor that need not guess when
+    // a row is done follows several at once.
+    std::vector<float> scores(const std::vector<const float*>& rows) const {
+        std::vector<double> sums(rows.size(), 0);
+        for (const Tree& tree : trees_) {
+            for (size_t i = 0; i < rows.size(); ++i) {
+                const float* row = rows[i];
+                int32_t at = tree.root;
+                for (int32_t step = 0; step < tree.depth; ++step) {
+                    const Node& node = nodes_[at];
+                    at = node.children[row[node.feature] > node.threshold];
+                }
+                sums[i] += values_[at];
+            }
         }
-        return 1 / (1 + std::exp(-sum));
+        std::vector<float> scores;
+        scores.reserve(rows.size());
+        for (const double sum : sums) scores.push_back(static_cast<float>(1 / (1 + std::exp(-sum))));
+        return scores;
     }
+
+private:
+    std::vector<Node> nodes_;
+    std::vector<float> values_;
+    std::vector<Tree> trees_;
 };
 
 }  // namespace bloomery

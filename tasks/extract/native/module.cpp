@@ -25,40 +25,46 @@ Array<float> to_array(const Table& table) {
     return array;
 }
 
-std::vector<float> scored(const Forest& forest, const Table& first, const Table* second) {
-    std::vector<float> row, scores;
-    for (size_t i = 0; i < first.num_rows(); ++i) {
-        row.assign(first.row(i), first.row(i) + first.width());
-        if (second) row.insert(row.end(), second->row(i), second->row(i) + second->width());
-        scores.push_back(static_cast<float>(forest.score(row.data())));
-    }
-    return scores;
-}
-
 struct Model {
     Forest first, second;
 
     std::vector<float> score(const Page& page) const {
-        if (page.blocks.empty()) return {};
         const Features features(page);
         const Table seen = features.seen();
-        const std::vector<float> guess = scored(first, seen, nullptr);
+        const size_t num_rows = seen.num_rows();
+        std::vector<const float*> rows;
+        for (size_t i = 0; i < num_rows; ++i) rows.push_back(seen.row(i));
+        const std::vector<float> guess = first.scores(rows);
         const Table guessed = features.guessed(guess.data());
-        return scored(second, seen, &guessed);
+        const size_t width = seen.width() + guessed.width();
+        std::vector<float> both(num_rows * width);
+        for (size_t i = 0; i < num_rows; ++i) {
+            float* row = &both[i * width];
+            std::copy_n(seen.row(i), seen.width(), row);
+            std::copy_n(guessed.row(i), guessed.width(), row + seen.width());
+            rows[i] = row;
+        }
+        return second.scores(rows);
     }
 };
 
+// The greatest float that is not above ``value``, so that comparing floats decides as doubles do.
+float not_above(double value) {
+    const float near = static_cast<float>(value);
+    return near > value ? std::nextafter(near, -INFINITY) : near;
+}
+
 Forest forest_of(const py::dict& arrays) {
     const auto ints = [&](const char* key) { return to_vector(arrays[key].cast<Array<int32_t>>()); };
-    const auto doubles = [&](const char* key) { return to_vector(arrays[key].cast<Array<double>>()); };
-    Forest forest;
-    forest.feature = ints("feature");
-    forest.left = ints("left");
-    forest.right = ints("right");
-    forest.roots = ints("roots");
-    forest.threshold = doubles("threshold");
-    forest.leaf = doubles("leaf");
-    return forest;
+    const auto feature = ints("feature"), left = ints("left"), right = ints("right");
+    const auto roots = ints("roots"), depths = ints("depths");
+    const auto threshold = to_vector(arrays["threshold"].cast<Array<double>>());
+    std::vector<Forest::Node> nodes;
+    for (size_t i = 0; i < feature.size(); ++i)
+        nodes.push_back({feature[i], not_above(threshold.at(i)), {left.at(i), right.at(i)}});
+    std::vector<Forest::Tree> trees;
+    for (size_t i = 0; i < roots.size(); ++i) trees.push_back({roots[i], depths.at(i)});
+    return Forest(std::move(nodes), to_vector(arrays["value"].cast<Array<float>>()), std::move(trees));
 }
 
 }  // namespace

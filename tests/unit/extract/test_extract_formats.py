@@ -6,7 +6,7 @@ from tasks.extract.config import ExtractConfig
 from tasks.extract.described import described, fetched_at, iso_day
 from tasks.extract.latex import latex_text
 from tasks.extract.page import extract_page
-from tasks.extract.records import Record
+from tasks.extract.records import Headers, Record
 
 PAPER = r"""\documentclass{article} % a class
 % a whole line
@@ -55,7 +55,7 @@ def record(content_type: str, payload: bytes, **headers: str) -> Record:
         date="1970-01-01T00:00:00Z",
         content_type=content_type,
         payload=payload,
-        headers={name.replace("_", "-").lower(): value for name, value in headers.items()},
+        headers=Headers((name.replace("_", "-"), value) for name, value in headers.items()),
     )
 
 
@@ -75,7 +75,7 @@ def record(content_type: str, payload: bytes, **headers: str) -> Record:
 def test_each_kind_of_file_has_its_reader(content_type, payload, text, title):
     page = extract_page(record(content_type, payload), ExtractConfig(source="s", min_chars=1))
     assert text in page.text
-    assert page.title == title
+    assert page.metadata.title == title
 
 
 def test_hidden_namespaces_are_those_that_the_record_names():
