@@ -12,10 +12,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tasks.dedup.config import DedupConfig
-from tasks.dedup.versions import newest_versions
+from tasks.dedup.versions import Withdrawals, are_withdrawn, newest_versions
 
-REASONS = (None, "exact_duplicate", "duplicate_id", "near_duplicate", "older_version")
-OLDER_VERSION = REASONS.index("older_version")
+REASONS = (
+    None,
+    "exact_duplicate",
+    "duplicate_id",
+    "near_duplicate",
+    "older_version",
+    "withdrawn",
+)
+OLDER_VERSION, WITHDRAWN = 4, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +39,25 @@ class Corpus:
     url_keys: np.ndarray  # uint64, of source and URL
 
 
-def verdicts(corpus: Corpus, config: DedupConfig) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the row that is kept in its place, itself if it stays, and why it goes.
+def verdicts(
+    corpus: Corpus, withdrawals: Withdrawals, config: DedupConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the row that is kept in its place, and why it goes.
 
-    The second is an index into REASONS, 0 for a row that stays.
+    The first is the row itself if it stays, or if nothing does; the second is an index into
+    REASONS, 0 for a row that stays.
     """
     rows = np.arange(len(corpus.ids))
     preference = _preference(corpus, config.keep)
     newest = rows
     if config.newest_per_url:
         newest = newest_versions(corpus.url_keys, corpus.fetched_at, preference)
-    kept = _stands_for(corpus, newest == rows, preference, exact=config.exact)
-    why = np.where(newest == rows, _reasons(kept, corpus), OLDER_VERSION)
-    return kept[newest], why.astype(np.uint8)
+    # of the newest version, so that a page that went and came back is only an older version
+    is_gone = are_withdrawn(corpus.url_keys, corpus.fetched_at, withdrawals)[newest]
+    is_old = newest != rows
+    kept = _stands_for(corpus, ~(is_gone | is_old), preference, exact=config.exact)
+    why = np.select([is_gone, is_old], [WITHDRAWN, OLDER_VERSION], _reasons(kept, corpus))
+    return np.where(is_gone, rows, kept[newest]), why.astype(np.uint8)
 
 
 def _stands_for(

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from tasks.common.funnel import Funnel
+from tasks.common.page_table import PAGE_TABLE_NAME, withdrawn_pages
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.common.words import batches
-from tasks.dedup.cluster import REASONS, Corpus, verdicts
+from tasks.dedup.cluster import REASONS, WITHDRAWN, Corpus, verdicts
 from tasks.dedup.config import DedupConfig
 from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
-from tasks.dedup.versions import url_keys
+from tasks.dedup.versions import Withdrawals, url_keys
 
 SIGNATURES_FOLDER = ".signatures"
 KEY_COLUMNS = ["id", "source", "fetched_at"]
@@ -27,7 +28,8 @@ KEY_COLUMNS = ["id", "source", "fetched_at"]
 def run(context: StageContext, config: DedupConfig) -> Outcome:
     """Keep one version of each page, and one of each set of copies.
 
-    In: documents of all sources. Out: fewer rows.
+    In: documents of all sources, and the crawls whose page tables say which pages were withdrawn.
+    Out: fewer rows.
     """
     shards = context.shards("documents")
     if not shards:
@@ -40,7 +42,8 @@ def run(context: StageContext, config: DedupConfig) -> Outcome:
         names=lambda index: [_signatures_name(index)],
     )
     corpus = _load([context.path / _signatures_name(index) for index in range(len(shards))])
-    kept, why = verdicts(corpus, config)
+    withdrawals = _withdrawals(context.inputs["pages"] if config.drop_withdrawn else ())
+    kept, why = verdicts(corpus, withdrawals, config)
     ends = np.cumsum(sizes)
     parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     funnels = context.map(
@@ -115,9 +118,23 @@ def write_shard(
             shard.split(
                 table,
                 [REASONS[code] for code in why[rows]],
-                [document.decode() for document in kept_ids[rows].tolist()],
+                [
+                    None if code == WITHDRAWN else document.decode()
+                    for code, document in zip(why[rows], kept_ids[rows].tolist(), strict=True)
+                ],
             )
     return shard.funnel.model_dump()
+
+
+def _withdrawals(crawls: Sequence[Artifact]) -> Withdrawals:
+    """What the page tables of some crawls say was withdrawn."""
+    keys, dates = [np.empty(0, np.uint64)], [np.empty(0, "S1")]
+    for crawl in crawls:
+        source = crawl.manifest.identity.config["name"]
+        table = withdrawn_pages(crawl.fetch(PAGE_TABLE_NAME))
+        keys.append(url_keys([source] * len(table), table["url"].to_pylist()))
+        dates.append(np.array(table["withdrawn_at"].to_pylist(), np.bytes_))
+    return Withdrawals(np.concatenate(keys), np.concatenate(dates))
 
 
 def _load(paths: Sequence[Path]) -> Corpus:
@@ -138,4 +155,4 @@ def _signatures_name(index: int) -> str:
     return f"{SIGNATURES_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="dedup", version=3, config=DedupConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="dedup", version=3, config=DedupConfig, inputs=("documents", "pages"), run=run)

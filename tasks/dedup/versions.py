@@ -1,15 +1,30 @@
-"""Which of the versions of a page counts. Pure: keys and dates of all documents in, rows out.
+"""Which of the versions of a page counts, if any. Pure: keys and dates of documents in, rows out.
 
 Later crawls of a site stand beside the earlier ones, so that one address may have several versions.
-The one that was fetched last counts. Nothing here depends on the order of the rows.
+The one that was fetched last counts, unless the page was withdrawn since. Nothing here depends on
+the order of the rows.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xxhash
 
 NO_URL = 0
+
+
+@dataclass(frozen=True)
+class Withdrawals:
+    """Pages that may be kept no longer.
+
+    Args:
+        keys: of their sources and URLs, uint64; one may come several times.
+        dates: when that was seen, bytes, ISO 8601 in UTC.
+    """
+
+    keys: np.ndarray
+    dates: np.ndarray
 
 
 def url_keys(sources: Sequence[str], urls: Sequence[str]) -> np.ndarray:
@@ -49,6 +64,22 @@ def newest_versions(keys: np.ndarray, fetched_at: np.ndarray, preference: np.nda
     best = np.repeat(first, np.diff(first, append=len(pages)))
     newest[rows] = np.where(dates[best] == b"", rows, rows[best])
     return newest
+
+
+def are_withdrawn(keys: np.ndarray, fetched_at: np.ndarray, withdrawals: Withdrawals) -> np.ndarray:
+    """Whether each row's page was withdrawn after, or on the very date when, it was fetched.
+
+    A page that came back later has a later date, and stays.
+    """
+    found = np.zeros(len(keys), bool)
+    if len(withdrawals.keys):
+        dates = _instants(withdrawals.dates)
+        order = np.lexsort((dates, withdrawals.keys))
+        pages, dates = withdrawals.keys[order], dates[order]
+        rows = np.flatnonzero(np.isin(keys, pages))
+        last = dates[np.searchsorted(pages, keys[rows], side="right") - 1]
+        found[rows] = _instants(fetched_at[rows]) <= last
+    return found
 
 
 def _rows_of_several(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -51,7 +51,8 @@ def deduplicate(
     machine: Machine, *inputs: list[list[dict]], config: DedupConfig | None = None
 ) -> Manifest:
     refs = [given(machine, shards) for shards in inputs]
-    return materialise(STAGE, config or DedupConfig(), {"documents": refs}, machine)[0]
+    inputs_by_name = {"documents": refs, "pages": []}
+    return materialise(STAGE, config or DedupConfig(), inputs_by_name, machine)[0]
 
 
 def read(machine: Machine, manifest: Manifest, folder: str = "") -> list[dict]:
@@ -183,7 +184,7 @@ versions = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @drawn(
     documents=st.lists(versions, max_size=14),
     keep=st.sampled_from(["first", "longest"]),
@@ -248,7 +249,7 @@ def write_then_die(artifact, name, folder, index, *verdicts):
     return real(artifact, name, folder, index, *verdicts)
 stage.write_shard = write_then_die
 materialise(
-    stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])]},
+    stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])], "pages": []},
     Machine(store=sys.argv[1], num_workers=1),
 )
 """
@@ -266,7 +267,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     done = {path: path.stat().st_mtime_ns for path in scratch.glob("part-0000[012].parquet")}
     assert len(done) == 3
     time.sleep(0.01)
-    manifest, was_there = materialise(STAGE, DedupConfig(), {"documents": [ref]}, machine)
+    inputs = {"documents": [ref], "pages": []}
+    manifest, was_there = materialise(STAGE, DedupConfig(), inputs, machine)
     assert not was_there
     final = Store(machine.store).open(manifest.ref).folder()
     for path, mtime in done.items():
