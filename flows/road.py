@@ -78,13 +78,15 @@ class Scores(NamedTuple):
 def curate(params: Params, run: Run) -> Corpus:
     """Pages to a mixture: crawl → extract → filter, source by source; dedup → classify → mix."""
     history: list[ArtifactRef] = []
+    crawls: list[ArtifactRef] = []
     kept: list[ArtifactRef] = []
     for source in params.sources:
         pages = run(crawl, source, {}, source.name)
         documents = run(extract, _extraction(params, source), {"pages": [pages]}, source.name)
         kept.append(run(filter, params.filter, {"documents": [documents]}, source.name))
+        crawls.append(pages)
         history += [pages, documents, kept[-1]]
-    unique = run(dedup, params.dedup, {"documents": kept})
+    unique = run(dedup, params.dedup, {"documents": kept, "pages": crawls})
     classified = run(classify, params.classify, {"documents": [unique]})
     mixture = run(mix, params.mix, {"documents": [classified]})
     return Corpus(mixture, classified, (*history, unique))

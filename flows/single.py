@@ -11,12 +11,12 @@ from typing import Any
 from flows.params import parse_model, with_changes
 from tasks.classify.stage import STAGE as CLASSIFY
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
+from tasks.common.page_table import PAGE_TABLE_NAME
 from tasks.common.stage import Machine, Stage, materialise
 from tasks.common.store import Store
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.files import ARCHIVE_SUFFIXES
 from tasks.crawl.stage import STAGE as CRAWL
-from tasks.crawl.table import TABLE_NAME
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.stage import STAGE as FILTER
@@ -26,7 +26,7 @@ from tasks.mix.stage import STAGE as MIX
 log = logging.getLogger("bloomery.stage")
 
 STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, CLASSIFY, MIX)}
-NOT_DATA = {MANIFEST_NAME, TABLE_NAME}
+NOT_DATA = {MANIFEST_NAME, PAGE_TABLE_NAME}
 
 
 def run_stage(
@@ -52,9 +52,9 @@ def run_stage(
     with _scratch(output) as folder:
         machine = machine.model_copy(update={"store": str(folder)})
         config = _config(stage, inputs, changes)
-        refs = {}
+        refs: dict[str, list[ArtifactRef]] = {name: [] for name in stage.inputs}
         if stage is not CRAWL:
-            refs = {stage.inputs[0]: [_bring_in(stage, config, inputs, machine)]}
+            refs[stage.inputs[0]] = [_bring_in(stage, config, inputs, machine)]
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
         shutil.move(Store(str(folder)).path(manifest.ref), output)
     return manifest

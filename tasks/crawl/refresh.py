@@ -25,6 +25,11 @@ ROWS_PER_BATCH = 10_000
 # It was not read, or not kept for want of room: as if nobody had asked.
 PASSING_REASONS = frozenset({*HOST_FAILURES, "max_total_bytes"})
 NOT_DUE = "not_due"
+OPT_OUTS = frozenset(
+    {"robots", "robots_others", "noindex", "noai", "tdm_reservation", "no_training"}
+)
+# Not a redirect, a 403 or the like: they may be a login's or a passing mistake of the site's.
+GONE = frozenset({"status_404", "status_410", "status_451"})
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,17 @@ class Recrawl:
 def is_passing(row: PageRow) -> bool:
     """Whether a row says nothing of its page: it was not asked for, or could not be read now."""
     reason = row.reason or ""
+    if reason in OPT_OUTS:  # known without asking for the page
+        return False
     return row.status is None or reason in PASSING_REASONS or reason.startswith("status_5")
+
+
+def is_withdrawn(row: PageRow) -> bool:
+    """Whether a page may be kept no longer: it is gone, or its site asks us to stay away from it.
+
+    Nothing is remembered of such a page, so that it is read anew should it come back.
+    """
+    return row.reason in OPT_OUTS or row.reason in GONE
 
 
 def row_after(row: PageRow, before: PageRow | None, recrawl: Recrawl) -> PageRow:
@@ -81,6 +96,7 @@ def _remembering(row: PageRow, before: PageRow) -> PageRow:
         last_modified=before.last_modified,
         stored_at=before.stored_at,
         canonical=before.canonical,
+        withdrawn_at=before.withdrawn_at,
         interval_days=before.interval_days,
     )
 

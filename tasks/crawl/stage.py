@@ -114,4 +114,4 @@ def _crawl_python_docs(context: StageContext, config: SourceConfig) -> Outcome:
         return crawl_web(context, site, connect_to, python_docs.SNAPSHOT)
 
 
-STAGE = Stage(name="crawl", version=2, config=SourceConfig, inputs=(), run=run, identity=identity)
+STAGE = Stage(name="crawl", version=3, config=SourceConfig, inputs=(), run=run, identity=identity)

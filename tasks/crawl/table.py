@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.common.funnel import Funnel
+from tasks.common.page_table import PAGE_TABLE_NAME
 from tasks.common.stage import Outcome
 from tasks.crawl.record import info_record
 
-TABLE_NAME = "pages.parquet"
 ROWS_PER_GROUP = 50_000
 MAX_SHARD_BYTES = 16 * 1024 * 1024
 
@@ -40,6 +40,7 @@ PAGE_SCHEMA = pa.schema(
         pa.field("stored_at", pa.string()),  # the date of the record that holds that page
         pa.field("canonical", pa.string()),  # its address by its own account, if that is another
         pa.field("interval_days", pa.float64()),  # after which to ask for it again
+        pa.field("withdrawn_at", pa.string()),  # when it was found to be gone or closed to us
         pa.field("offset_bytes", pa.int64()),  # where in that file, if known
         pa.field("language", pa.string()),  # ISO 639-3 codes, the main one first, if known
     ]
@@ -70,6 +71,7 @@ class PageRow:
     stored_at: str | None = None
     canonical: str | None = None
     interval_days: float | None = None
+    withdrawn_at: str | None = None
     offset_bytes: int | None = None
     language: str | None = None
 
@@ -124,7 +126,7 @@ def finish(
     statuses: Counter[str] = Counter()
     num_bytes = 0
     rows = iter(rows)
-    with pq.ParquetWriter(folder / TABLE_NAME, PAGE_SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(folder / PAGE_TABLE_NAME, PAGE_SCHEMA, compression="zstd") as writer:
         while group := list(islice(rows, ROWS_PER_GROUP)):
             columns = {name: [getattr(row, name) for row in group] for name in PAGE_SCHEMA.names}
             writer.write_table(pa.table(columns, PAGE_SCHEMA))

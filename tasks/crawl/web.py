@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from tasks.common.manifest import ArtifactRef
+from tasks.common.page_table import PAGE_TABLE_NAME
 from tasks.common.stage import Outcome, StageContext
 from tasks.common.store import Store
 from tasks.crawl.answer import UNCHANGED
@@ -29,8 +30,8 @@ from tasks.crawl.fetch import Fetcher
 from tasks.crawl.frontier import Frontier, Offered, Target, url_key
 from tasks.crawl.journal import Journal
 from tasks.crawl.judge import Judge
-from tasks.crawl.refresh import Earlier, Recrawl, conditions, row_after
-from tasks.crawl.table import TABLE_NAME, PageRow, Shards, finish
+from tasks.crawl.refresh import Earlier, Recrawl, conditions, is_withdrawn, row_after
+from tasks.crawl.table import PageRow, Shards, finish
 from tasks.crawl.traps import Budgets
 from tasks.crawl.urls import Cleaner, Scope, normalise, origin_of
 
@@ -87,7 +88,7 @@ def _earlier_crawl(context: StageContext, config: SourceConfig, now: str) -> Ear
             f"refresh_of of source {config.name!r} is {ref}, which is not in the store "
             f"{store.url}; `bloomery ls crawl` lists what is there"
         )
-    return Earlier(store.open(ref).fetch(TABLE_NAME), now)
+    return Earlier(store.open(ref).fetch(PAGE_TABLE_NAME), now)
 
 
 class _Crawl:
@@ -275,7 +276,10 @@ class _Crawl:
             elif record:
                 self._owned.add(_owner(row))
                 num_bytes += _new_bytes(row)
-            settled.append((row_after(row, self._before(row.url), self._recrawl), bool(record)))
+            row = row_after(row, self._before(row.url), self._recrawl)
+            if is_withdrawn(row):
+                row = replace(row, withdrawn_at=self._date)
+            settled.append((row, bool(record)))
             found = (Target(*found) for found in note["found"])
             offered += self._offer(t for t in found if url_key(t.url) not in self._later)
             if record:

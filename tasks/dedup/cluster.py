@@ -1,7 +1,8 @@
 """Who is a copy of whom. Pure: keys of all documents in, the row that stands for each row out.
 
-Nothing here depends on the order of the rows: clusters are connected components, and the one that
-stays is chosen by the documents' own dates, lengths and ids.
+Older versions of a page go first, so that no page is a copy of what another one once said. Nothing
+here depends on the order of the rows: clusters are connected components, and the one that stays is
+chosen by the documents' own dates, lengths and ids.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,18 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-REASONS = (None, "exact_duplicate", "duplicate_id", "near_duplicate")
+from tasks.dedup.config import DedupConfig
+from tasks.dedup.versions import Withdrawals, are_withdrawn, newest_versions
+
+REASONS = (
+    None,
+    "exact_duplicate",
+    "duplicate_id",
+    "near_duplicate",
+    "older_version",
+    "withdrawn",
+)
+OLDER_VERSION, WITHDRAWN = 4, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +36,48 @@ class Corpus:
     num_chars: np.ndarray
     fetched_at: np.ndarray  # bytes, empty if unknown
     sources: np.ndarray  # bytes, UTF-8
+    url_keys: np.ndarray  # uint64, of source and URL
 
 
-def stands_for(corpus: Corpus, *, exact: bool, keep: str) -> np.ndarray:
-    """For each row the row that is kept in its place; itself if it stays.
+def verdicts(
+    corpus: Corpus, withdrawals: Withdrawals, config: DedupConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the row that is kept in its place, and why it goes.
+
+    The first is the row itself if it stays, or if nothing does; the second is an index into
+    REASONS, 0 for a row that stays.
+    """
+    rows = np.arange(len(corpus.ids))
+    preference = _preference(corpus, config.keep)
+    newest = rows
+    if config.newest_per_url:
+        newest = newest_versions(corpus.url_keys, corpus.fetched_at, preference)
+    # of the newest version, so that a page that went and came back is only an older version
+    is_gone = are_withdrawn(corpus.url_keys, corpus.fetched_at, withdrawals)[newest]
+    is_old = newest != rows
+    kept = _stands_for(corpus, ~(is_gone | is_old), preference, exact=config.exact)
+    why = np.select([is_gone, is_old], [WITHDRAWN, OLDER_VERSION], _reasons(kept, corpus))
+    return np.where(is_gone, rows, kept[newest]), why.astype(np.uint8)
+
+
+def _stands_for(
+    corpus: Corpus, is_in: np.ndarray, preference: np.ndarray, *, exact: bool
+) -> np.ndarray:
+    """For each row the best of its copies; rows that are not in are nobody's.
 
     Rows of one id are always one document: every later decision is keyed by id.
     """
     if not len(corpus.ids):
         return np.empty(0, np.int64)
-    edges = [_equal_pairs(corpus.ids)]
+    rows = np.flatnonzero(is_in)
+    lines = np.flatnonzero(is_in[corpus.signed_rows])
+    signed_rows = corpus.signed_rows[lines]
+    edges = [rows[_equal_pairs(corpus.ids[rows])]]
     if exact:
-        edges.append(_equal_pairs(corpus.exact_keys))
-    edges += [corpus.signed_rows[_equal_pairs(band)] for band in corpus.band_keys.T]
+        edges.append(rows[_equal_pairs(corpus.exact_keys[rows])])
+    edges += [signed_rows[_equal_pairs(band[lines])] for band in corpus.band_keys.T]
     labels = _components(np.concatenate(edges, axis=1), len(corpus.ids))
-    return _best_of_each(labels, _preference(corpus, keep))
+    return _best_of_each(labels, preference)
 
 
 def _equal_pairs(keys: np.ndarray) -> np.ndarray:
@@ -74,9 +113,8 @@ def _best_of_each(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
     return by_place[first][labels]
 
 
-def reasons(kept: np.ndarray, corpus: Corpus) -> np.ndarray:
-    """Why each row goes if ``kept`` stands for it, as an index into REASONS; 0 if it stays."""
+def _reasons(kept: np.ndarray, corpus: Corpus) -> np.ndarray:
     is_exact = corpus.exact_keys[kept] == corpus.exact_keys
     has_same_id = corpus.ids[kept] == corpus.ids
     why = np.select([is_exact, has_same_id], [1, 2], 3)
-    return np.where(kept == np.arange(len(kept)), 0, why).astype(np.uint8)
+    return np.where(kept == np.arange(len(kept)), 0, why)

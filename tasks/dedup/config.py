@@ -14,6 +14,18 @@ class DedupConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Dedup")
 
+    newest_per_url: bool = Field(
+        True,
+        title="Newest version of a page",
+        description="Of documents with the same URL in one source only the one fetched last "
+        "stays; where no fetch time is known, all do",
+    )
+    drop_withdrawn: bool = Field(
+        True,
+        title="Drop withdrawn pages",
+        description="What is there of a page that a later crawl found gone (404, 410, 451) or "
+        "closed by robots.txt, noindex or an opt-out from machine learning",
+    )
     exact: bool = Field(
         True, title="Exact copies", description="Equal but for letter case and white space"
     )

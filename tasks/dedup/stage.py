@@ -1,4 +1,4 @@
-"""The dedup stage: shards of documents in, the same shards without copies out.
+"""The dedup stage: shards of documents in, the same shards without copies and old versions out.
 
 Three passes: each shard's signatures (kept beside the work, so that a killed run does not make
 them again), one decision over all of them, then each shard written with its part of the decision.
@@ -11,20 +11,26 @@ from typing import Any
 import numpy as np
 
 from tasks.common.funnel import Funnel
+from tasks.common.page_table import PAGE_TABLE_NAME, withdrawn_pages
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.common.words import batches
-from tasks.dedup.cluster import REASONS, Corpus, reasons, stands_for
+from tasks.dedup.cluster import REASONS, WITHDRAWN, Corpus, verdicts
 from tasks.dedup.config import DedupConfig
 from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
+from tasks.dedup.versions import Withdrawals, url_keys
 
 SIGNATURES_FOLDER = ".signatures"
 KEY_COLUMNS = ["id", "source", "fetched_at"]
 
 
 def run(context: StageContext, config: DedupConfig) -> Outcome:
-    """Keep one of each set of copies. In: documents of all sources. Out: fewer rows."""
+    """Keep one version of each page, and one of each set of copies.
+
+    In: documents of all sources, and the crawls whose page tables say which pages were withdrawn.
+    Out: fewer rows.
+    """
     shards = context.shards("documents")
     if not shards:
         raise ValueError("dedup was given no shards; give it the artifact of extract or filter")
@@ -36,8 +42,8 @@ def run(context: StageContext, config: DedupConfig) -> Outcome:
         names=lambda index: [_signatures_name(index)],
     )
     corpus = _load([context.path / _signatures_name(index) for index in range(len(shards))])
-    kept = stands_for(corpus, exact=config.exact, keep=config.keep)
-    why = reasons(kept, corpus)
+    withdrawals = _withdrawals(context.inputs["pages"] if config.drop_withdrawn else ())
+    kept, why = verdicts(corpus, withdrawals, config)
     ends = np.cumsum(sizes)
     parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     funnels = context.map(
@@ -65,6 +71,7 @@ def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: 
     columns: dict[str, list[Any]] = {column: [] for column in (*KEY_COLUMNS, "num_chars", "exact")}
     keys: list[np.ndarray] = [np.empty((0, num_bands), np.uint64)]
     signed_rows: list[np.ndarray] = [np.empty(0, np.int64)]
+    pages: list[np.ndarray] = [np.empty(0, np.uint64)]
     for table in read_tables(artifact.fetch(name)):
         texts = table["text"].to_pylist()
         start = len(columns["exact"])
@@ -74,6 +81,7 @@ def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: 
             signed_rows.append(start + part.start + signed)
         for column in KEY_COLUMNS:
             columns[column] += [(value or "").encode() for value in table[column].to_pylist()]
+        pages.append(url_keys(table["source"].to_pylist(), table["url"].to_pylist()))
         columns["num_chars"] += map(len, texts)
         columns["exact"] += map(exact_key, texts)
     np.savez(
@@ -85,6 +93,7 @@ def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: 
         num_chars=np.array(columns["num_chars"], np.int64),
         fetched_at=np.array(columns["fetched_at"], np.bytes_),
         sources=np.array(columns["source"], np.bytes_),
+        url_keys=np.concatenate(pages),
     )
     return len(columns["exact"])
 
@@ -109,9 +118,23 @@ def write_shard(
             shard.split(
                 table,
                 [REASONS[code] for code in why[rows]],
-                [document.decode() for document in kept_ids[rows].tolist()],
+                [
+                    None if code == WITHDRAWN else document.decode()
+                    for code, document in zip(why[rows], kept_ids[rows].tolist(), strict=True)
+                ],
             )
     return shard.funnel.model_dump()
+
+
+def _withdrawals(crawls: Sequence[Artifact]) -> Withdrawals:
+    """What the page tables of some crawls say was withdrawn."""
+    keys, dates = [np.empty(0, np.uint64)], [np.empty(0, "S1")]
+    for crawl in crawls:
+        source = crawl.manifest.identity.config["name"]
+        table = withdrawn_pages(crawl.fetch(PAGE_TABLE_NAME))
+        keys.append(url_keys([source] * len(table), table["url"].to_pylist()))
+        dates.append(np.array(table["withdrawn_at"].to_pylist(), np.bytes_))
+    return Withdrawals(np.concatenate(keys), np.concatenate(dates))
 
 
 def _load(paths: Sequence[Path]) -> Corpus:
@@ -132,4 +155,4 @@ def _signatures_name(index: int) -> str:
     return f"{SIGNATURES_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="dedup", version=2, config=DedupConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="dedup", version=3, config=DedupConfig, inputs=("documents", "pages"), run=run)

@@ -33,7 +33,10 @@ def main(archive: str, folder: str) -> None:
     steps = []
     made: list[ArtifactRef] = []
     for stage, config, reads in stages:
-        manifest, _ = materialise(stage, config, {reads: made} if reads else {}, machine)
+        inputs: dict[str, list[ArtifactRef]] = {name: [] for name in stage.inputs}
+        if reads:
+            inputs[reads] = made
+        manifest, _ = materialise(stage, config, inputs, machine)
         made = [manifest.ref]
         steps.append(_summary(manifest))
     print(json.dumps(steps))

@@ -35,7 +35,7 @@ def extract(machine: Machine, files: dict[str, bytes]) -> Manifest:
 
 def run_on(machine: Machine, extracted: ArtifactRef) -> Manifest:
     filtered, _ = materialise(FILTER, FilterConfig(), {"documents": [extracted]}, machine)
-    return materialise(DEDUP, DedupConfig(), {"documents": [filtered.ref]}, machine)[0]
+    return materialise(DEDUP, DedupConfig(), {"documents": [filtered.ref], "pages": []}, machine)[0]
 
 
 def test_whole_archives_lose_nothing(machine: Machine, external_data: Path, tmp_path: Path):

@@ -68,7 +68,7 @@ def test_the_data_path_makes_what_it_made(machine: Machine, store: Store):
     check_golden(EXTRACT, store, store.manifest(extracted[0]))
     filtered = make(FILTER, FilterConfig(gopher_repetition=False), machine, documents=extracted)
     check_golden(FILTER, store, store.manifest(filtered))
-    unique = make(DEDUP, DedupConfig(), machine, documents=[filtered])
+    unique = make(DEDUP, DedupConfig(), machine, documents=[filtered], pages=[])
     check_golden(DEDUP, store, store.manifest(unique))
     config = ClassifyConfig(quality_reference_sources=["sea"], dimensions=4, buckets=1_000)
     classified = make(CLASSIFY, config, machine, documents=[unique])

@@ -14,6 +14,8 @@ from tasks.crawl.config import LATEST, SourceConfig
 from tasks.crawl.refresh import Recrawl, row_after
 from tasks.crawl.stage import STAGE
 from tasks.crawl.table import PageRow
+from tasks.dedup.config import DedupConfig
+from tasks.dedup.stage import STAGE as DEDUP
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tests.unit.crawl.crawl_site import HOST, Site, html, links, serving, sitemap
@@ -121,6 +123,66 @@ def test_another_reader_knows_the_revisits_and_extraction_passes_over_them(machi
     )
     assert extracted.funnel.num_in == 1
     assert extracted.metrics["skipped_records"]["revisit"] == 5
+
+
+def corpus(machine: Machine, *crawls) -> tuple[dict[str, str], dict[str, int]]:
+    """The texts that extraction and deduplication leave, by path, and what the latter dropped."""
+    documents = [
+        materialise(EXTRACT, ExtractConfig(source="site"), {"pages": [each.ref]}, machine)[0].ref
+        for each in crawls
+    ]
+    inputs = {"documents": documents, "pages": [each.ref for each in crawls]}
+    manifest, _ = materialise(DEDUP, DedupConfig(), inputs, machine)
+    artifact = Store(machine.store).open(manifest.ref)
+    rows = [
+        row
+        for name in artifact.names(".parquet")
+        for row in pq.read_table(artifact.fetch(name), columns=["url", "text"]).to_pylist()
+    ]
+    texts = {row["url"].removeprefix(BASE): row["text"] for row in rows}
+    assert len(texts) == len(rows), "a page is there twice"
+    return texts, manifest.funnel.dropped
+
+
+def said(word: str, **headers: str):
+    """A page with a text of its own."""
+    told = " ".join(f"The {word}{n} is next to the {n}{word}, and nobody minds." for n in range(9))
+    return html(f"<article><h1>{word}</h1><p>{told}</p></article>", ETag=f'"{word}"', **headers)
+
+
+def test_what_is_left_of_a_site_is_what_its_last_crawl_found(machine):
+    paths = ("/same", "/edited", "/gone", "/noai", "/private", "/moved", "/broken")
+    index = html(links(*paths))
+    site = Site({"/": index, **{path: said(path[1:]) for path in paths}})
+    back = dict(site.pages)
+    with serving(site):
+        first, _, _ = crawl(site, machine, "2026-11-21")
+        site.pages |= {
+            "/edited": said("rewritten"),
+            "/gone": (410, {}, b""),
+            "/noai": said("noai", X_Robots_Tag="noai"),
+            "/robots.txt": (200, {}, b"User-agent: *\nDisallow: /private"),
+            "/moved": (302, {"Location": "/same"}, b""),
+            "/broken": (503, {"Retry-After": "999"}, b""),
+        }
+        second, rows, asked = crawl(site, machine, "2026-11-22", refresh_of=str(first.ref))
+        site.pages = back
+        third, _, _ = crawl(site, machine, "2026-11-23", refresh_of=str(second.ref))
+    assert "/private" not in asked
+    withdrawn = {path for path, row in rows.items() if row["withdrawn_at"]}
+    assert withdrawn == {"/gone", "/noai", "/private"}
+
+    before, _ = corpus(machine, first)
+    after, dropped = corpus(machine, first, second)
+    restored, _ = corpus(machine, first, second, third)
+    assert before.keys() == set(paths)
+    assert after.keys() == {"/same", "/edited", "/moved", "/broken"}
+    assert "rewritten" in after["/edited"]
+    assert {path: after[path] for path in after.keys() - {"/edited"}} == {
+        path: before[path] for path in ("/same", "/moved", "/broken")
+    }
+    assert dropped == {"older_version": 1, "withdrawn": 3}
+    assert restored == before  # nothing is left out for ever, though the server still says 304
 
 
 def test_pages_that_do_not_change_are_asked_for_less_and_less(machine):

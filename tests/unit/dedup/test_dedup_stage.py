@@ -6,11 +6,15 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from tasks.common.manifest import Manifest
 from tasks.common.stage import Machine, materialise
@@ -47,7 +51,8 @@ def deduplicate(
     machine: Machine, *inputs: list[list[dict]], config: DedupConfig | None = None
 ) -> Manifest:
     refs = [given(machine, shards) for shards in inputs]
-    return materialise(STAGE, config or DedupConfig(), {"documents": refs}, machine)[0]
+    inputs_by_name = {"documents": refs, "pages": []}
+    return materialise(STAGE, config or DedupConfig(), inputs_by_name, machine)[0]
 
 
 def read(machine: Machine, manifest: Manifest, folder: str = "") -> list[dict]:
@@ -113,6 +118,106 @@ def test_one_id_in_two_inputs_is_one_document(machine: Machine):
     assert kept[0] == kept[1]
 
 
+def version(page: str, day: int | None, seed: int, **fields: object) -> dict:
+    """What a page said on a day of January, or on a day that nobody knows."""
+    fetched_at = day and f"2026-01-{day:02d}T00:00:00Z"
+    url = f"https://site.invalid/{page}"
+    known = {"id": f"{page}.{day}.{seed}", "url": url, "text": text_of(seed)}
+    return {**known, "fetched_at": fetched_at, **fields}
+
+
+def test_of_a_page_only_the_version_that_was_fetched_last_stays(machine: Machine):
+    edited = [version("edited", None, 0), version("edited", 2, 1), version("edited", 3, 2)]
+    slightly = text_of(4) + " and three more words"
+    others = [
+        version("elsewhere", 1, 3),
+        version("elsewhere", 2, 5, source="another"),  # another source's page is another page
+        version("slightly", 1, 4),
+        version("slightly", 2, 4, text=slightly),
+    ]
+    for config in (DedupConfig(), DedupConfig(keep="longest"), DedupConfig(minhash=False)):
+        manifest = deduplicate(machine, [edited, others[:3]], [others[3:]], config=config)
+        kept = {"edited.3.2", "elsewhere.1.3", "elsewhere.2.5", "slightly.2.4"}
+        assert kept_ids(machine, manifest) == kept
+        assert manifest.funnel.dropped == {"older_version": 3}
+    details = {row["id"]: row["detail"] for row in read(machine, manifest, "dropped")}
+    assert details == {
+        **dict.fromkeys(["edited.None.0", "edited.2.1"], "edited.3.2"),
+        "slightly.1.4": "slightly.2.4",
+    }
+    manifest = deduplicate(machine, [edited], config=DedupConfig(newest_per_url=False))
+    assert manifest.funnel.num_kept == 3
+
+
+def test_nothing_is_a_copy_of_what_a_page_no_longer_says(machine: Machine):
+    before, now = version("a", 1, 1), version("a", 2, 2)
+    copy_of_before, copy_of_now = version("b", 3, 1), version("c", 1, 2)
+    manifest = deduplicate(machine, [[before, now, copy_of_before, copy_of_now]])
+    assert kept_ids(machine, manifest) == {"b.3.1", "c.1.2"}
+    details = {
+        row["id"]: (row["reason"], row["detail"]) for row in read(machine, manifest, "dropped")
+    }
+    assert details == {
+        "a.1.1": ("older_version", "c.1.2"),  # what stands for the page now
+        "a.2.2": ("exact_duplicate", "c.1.2"),
+    }
+
+
+def test_without_a_date_or_a_url_nothing_is_older_than_anything(machine: Machine):
+    passages = [version("one-page", None, seed) for seed in range(5)]
+    nameless = [version("", day, 10 + day, url="") for day in (1, 2, 3)]
+    assert deduplicate(machine, [passages, nameless]).funnel.dropped == {}
+
+
+def test_a_second_that_has_a_fraction_comes_after_its_beginning(machine: Machine):
+    times = ["2026-01-01T08:00:00Z", "2026-01-01T08:00:00.5Z"]
+    pages = [version("a", None, n, id=str(n), fetched_at=time) for n, time in enumerate(times)]
+    assert kept_ids(machine, deduplicate(machine, [pages])) == {"1"}
+
+
+versions = st.builds(
+    version,
+    page=st.sampled_from("abc"),
+    day=st.sampled_from([None, 1, 2, 3]),
+    seed=st.integers(0, 5),
+    source=st.sampled_from(["here", "there"]),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@drawn(
+    documents=st.lists(versions, max_size=14),
+    keep=st.sampled_from(["first", "longest"]),
+    minhash=st.booleans(),
+    data=st.data(),
+)
+def test_shards_and_order_decide_nothing_and_no_version_stays_that_has_a_newer_one(
+    documents: list[dict], keep: str, minhash: bool, data: st.DataObject
+):
+    for number, document in enumerate(documents):
+        document["id"] = f"{number:03d}"
+    config = DedupConfig(keep=keep, minhash=minhash)
+    shuffled = data.draw(st.permutations(documents))
+    num_shards = data.draw(st.integers(1, 4))
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(store=folder, num_workers=1)
+        kept = kept_ids(machine, deduplicate(machine, [documents], config=config))
+        manifest = deduplicate(machine, shards_of(shuffled, num_shards), config=config)
+        assert kept_ids(machine, manifest) == kept
+        dropped = {row["id"]: row for row in read(machine, manifest, "dropped")}
+    pages: dict[tuple[str, str], list[dict]] = {}
+    for document in documents:
+        pages.setdefault((document["source"], document["url"]), []).append(document)
+    for page in pages.values():
+        last = max(document["fetched_at"] or "" for document in page)
+        assert {d["id"] for d in page if (d["fetched_at"] or "") < last} <= dropped.keys()
+        reasons = [dropped[d["id"]]["reason"] for d in page if d["id"] in dropped]
+        assert reasons.count("older_version") == (len(page) - 1 if last else 0)
+    assert all(row["detail"] in kept for row in dropped.values())
+    current = [d for d in documents if dropped.get(d["id"], {}).get("reason") != "older_version"]
+    assert {d["text"] for d in current} == {d["text"] for d in documents if d["id"] in kept}
+
+
 def test_empty_shards_and_empty_corpora_pass(machine: Machine):
     assert deduplicate(machine, [[], rows(4), []]).funnel.num_kept == 4
     assert deduplicate(machine, [[]]).funnel.num_in == 0
@@ -144,7 +249,7 @@ def write_then_die(artifact, name, folder, index, *verdicts):
     return real(artifact, name, folder, index, *verdicts)
 stage.write_shard = write_then_die
 materialise(
-    stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])]},
+    stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])], "pages": []},
     Machine(store=sys.argv[1], num_workers=1),
 )
 """
@@ -162,7 +267,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     done = {path: path.stat().st_mtime_ns for path in scratch.glob("part-0000[012].parquet")}
     assert len(done) == 3
     time.sleep(0.01)
-    manifest, was_there = materialise(STAGE, DedupConfig(), {"documents": [ref]}, machine)
+    inputs = {"documents": [ref], "pages": []}
+    manifest, was_there = materialise(STAGE, DedupConfig(), inputs, machine)
     assert not was_there
     final = Store(machine.store).open(manifest.ref).folder()
     for path, mtime in done.items():
