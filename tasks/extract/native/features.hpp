@@ -22,10 +22,6 @@ public:
         names_done_ = num_rows_ > 0;
         ++num_rows_;
     }
-    void put(const std::string& name, double value) {
-        if (!names_done_) names_.push_back(name);
-        values_.push_back(static_cast<float>(value));
-    }
     void put(const char* name, double value) {
         if (!names_done_) names_.emplace_back(name);
         values_.push_back(static_cast<float>(value));

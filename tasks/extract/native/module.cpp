@@ -48,6 +48,32 @@ struct Model {
     }
 };
 
+std::pair<std::vector<std::string>, std::vector<std::string>> feature_names() {
+    const Page page = Builder("<p>a</p>", false).build();
+    const Features features(page);
+    const float score = 0;
+    return {features.seen().names(), features.guessed(&score).names()};
+}
+
+// A forest of other features than this build's would be read beyond the end of a row.
+void check(const Forest& forest, size_t width) {
+    const auto num_nodes = static_cast<int32_t>(forest.feature.size());
+    const auto num_leaves = static_cast<int32_t>(forest.leaf.size());
+    const auto is_child = [&](int32_t child, int32_t parent) {
+        return child < 0 ? -1 - child < num_leaves : child > parent && child < num_nodes;
+    };
+    bool is_sound = forest.left.size() == forest.feature.size() &&
+                    forest.right.size() == forest.feature.size() &&
+                    forest.threshold.size() == forest.feature.size();
+    for (int32_t node = 0; is_sound && node < num_nodes; ++node)
+        is_sound = forest.feature[node] >= 0 && static_cast<size_t>(forest.feature[node]) < width &&
+                   is_child(forest.left[node], node) && is_child(forest.right[node], node);
+    for (int32_t root : forest.roots) is_sound = is_sound && is_child(root, -1);
+    if (!is_sound)
+        throw py::value_error("the model does not fit the features of this build: train it anew, "
+                              "or build the extension anew");
+}
+
 Forest forest_of(const py::dict& arrays) {
     const auto ints = [&](const char* key) { return to_vector(arrays[key].cast<Array<int32_t>>()); };
     const auto doubles = [&](const char* key) { return to_vector(arrays[key].cast<Array<double>>()); };
@@ -121,7 +147,11 @@ PYBIND11_MODULE(_native, m) {
 
     py::class_<Model>(m, "Model")
         .def(py::init([](const py::dict& first, const py::dict& second) {
-                 return Model{forest_of(first), forest_of(second)};
+                 Model model{forest_of(first), forest_of(second)};
+                 const auto [seen, guessed] = feature_names();
+                 check(model.first, seen.size());
+                 check(model.second, seen.size() + guessed.size());
+                 return model;
              }),
              py::arg("first"), py::arg("second"))
         .def("score", [](const Model& model, const Page& page) {
@@ -138,10 +168,5 @@ PYBIND11_MODULE(_native, m) {
             throw py::value_error("one score a block, please");
         return to_array(Features(page).guessed(scores.data()));
     });
-    m.def("feature_names", [] {
-        const Page page = Builder("<p>a</p>", false).build();
-        const Features features(page);
-        const float score = 0;
-        return std::make_pair(features.seen().names(), features.guessed(&score).names());
-    });
+    m.def("feature_names", &feature_names);
 }

@@ -24,7 +24,6 @@ struct Element {
     Marks marks = 0;
     uint64_t path = 0;      // equal for elements under equal tags and classes
     uint64_t tag_path = 0;  // equal for elements under equal tags
-    int32_t first_block = 0, end_block = 0;
 };
 
 struct Block {
