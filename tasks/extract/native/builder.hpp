@@ -159,11 +159,12 @@ private:
 
     // A picture has no paragraphs: whoever begins one has forgotten to end it (13.2.6.5).
     void leave_picture() {
-        if (!num_open_.count(hashed("svg"))) return;
-        for (size_t at = stack_.size() - 1; at > 0; --at) {
-            if (stack_[at].name == hashed("foreignobject")) return;
-            if (stack_[at].tag == Tag::SVG) return pop_to(at);
-        }
+        static const uint64_t picture = hashed("svg"), page_in_picture = hashed("foreignobject");
+        if (!num_open_.count(picture)) return;
+        size_t keep = stack_.size();
+        for (size_t at = stack_.size() - 1; at > 0 && stack_[at].name != page_in_picture; --at)
+            if (stack_[at].name == picture) keep = at;
+        pop_to(keep);
     }
 
     template <typename Matches>

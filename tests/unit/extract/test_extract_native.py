@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -179,12 +178,13 @@ def test_what_a_page_says_of_itself():
 @given(st.text(alphabet="&#;x0123456789abcAamplgtcopynotineur= <", max_size=40))
 @settings(max_examples=300, deadline=None)
 def test_character_references_are_those_of_the_standard_library(text):
-    shown = " ".join(texts("<p>." + text.replace("<", "") + ".")[0].split())
-    oracle = html_module.unescape("." + text.replace("<", "") + ".")
+    text = "." + text.replace("<", "") + "."
+    oracle = html_module.unescape(text)
+    shown = texts("<p>" + text)[0]
     if "\ufffd" in shown or any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown):
         return  # the library drops what no text may hold, browsers show a sign in its place
     oracle = re.sub("[\xad\u200b\ufeff]", "", oracle)
-    assert shown == " ".join(oracle.replace("\xa0", " ").split())
+    assert shown.split() == oracle.replace("\xa0", " ").split()
 
 
 MARKUP = st.sampled_from(
@@ -226,18 +226,40 @@ MARKUP = st.sampled_from(
         "<!--x-->",
         "<script>no</script>",
         "<select><option>no</select>",
+        "<textarea>no<p></textarea>",
+        "<title>no</title>",
+        "<font>",
+        "</font>",
+        "<center>",
+        "</center>",
+        "<pre>",
+        "</pre>",
+        "<button>",
+        "</button>",
+        "<form>",
+        "</form>",
+        "<option>",
+        "<img src=x>",
+        "<div/>",
+        "<br/>",
+        "<body>",
+        "</body>",
+        "<xmp><b></xmp>",
     ]
 )
 
 
 @given(st.lists(st.one_of(MARKUP, st.sampled_from(["ab", "cd ", " ef", "x<y"])), max_size=40))
 @settings(max_examples=300, deadline=None)
-def test_no_letter_is_lost_or_added_against_lexbor(parts):
+def test_no_letter_is_lost_added_or_moved_against_lexbor(parts):
     html = "<body>" + "".join(parts)
     tree = LexborHTMLParser(html)
     tree.strip_tags(NOT_TEXT, recursive=True)
-    expected = Counter(re.findall(r"\w", tree.body.text() if tree.body else ""))
-    assert Counter(re.findall(r"\w", " ".join(texts(html)))) == expected
+    expected = re.findall(r"\w", tree.body.text() if tree.body else "")
+    found = re.findall(r"\w", " ".join(texts(html)))
+    if "<t" in html:  # browsers move text in a table that is in no cell before it
+        expected, found = sorted(expected), sorted(found)
+    assert found == expected
 
 
 @pytest.mark.parametrize("html", ["", "<!", "<body>", "<body>a", "</body>", "<td>", "<table><td>"])
