@@ -13,6 +13,7 @@
 #include "math.hpp"
 #include "page.hpp"
 #include "signs.hpp"
+#include "tables.hpp"
 
 namespace bloomery {
 
@@ -38,13 +39,12 @@ public:
                 case Token::Type::TEXT: text(token.text); break;
                 case Token::Type::START: start(token); break;
                 case Token::Type::END: end(token); break;
-                case Token::Type::EOF_: break;
             }
         }
         pop_to(1);
         flush();
         page_.head.signs = signs_.read();
-        merge_tables();
+        merge_data_tables(page_);
         return std::move(page_);
     }
 
@@ -70,7 +70,6 @@ private:
     // and scores take about 1.5 KB and 5 µs, an element's 150 bytes.
     static constexpr size_t MAX_ELEMENTS = 1000000, MAX_BLOCKS = 100000;
     static constexpr size_t MAX_LANGUAGE_BYTES = 40;
-    static constexpr int32_t MAX_ELEMENTS_BEFORE_TEXT = 300;  // of a row
     static constexpr size_t MAX_ANCHORS = 5000, MAX_METAS = 400, MAX_META_BYTES = 4000;
     static constexpr size_t MAX_JSON_LD = 30, MAX_JSON_LD_BYTES = 200000;
 
@@ -541,14 +540,7 @@ private:
         if (page_.blocks.size() < MAX_BLOCKS) return page_.blocks.push_back(std::move(block_));
         Block& last = page_.blocks.back();
         last.text += '\n' + block_.text;
-        add_counts(last, block_);
-    }
-
-    static void add_counts(Block& block, const Block& more) {
-        block.link_chars += more.link_chars;
-        block.bold_chars += more.bold_chars;
-        block.num_links += more.num_links;
-        block.num_images += more.num_images;
+        last.add_counts(block_);
     }
 
     // ---- Markdown ---------------------------------------------------------------------------
@@ -619,10 +611,9 @@ private:
     }
 
     void read_math(const Token& token) {
-        const Token math = token;
         const std::string_view content = tokens_.raw_until_end("math");
-        formula(MathReader::tex(math, content),
-                same_ignoring_case(math.raw(Attribute::DISPLAY), "block"));
+        formula(MathReader::tex(token, content),
+                same_ignoring_case(token.raw(Attribute::DISPLAY), "block"));
     }
 
     void read_image(const Token& token) {
@@ -648,104 +639,16 @@ private:
     }
 
     void read_raw(const Token& token) {
-        const std::string name = token.name;
         const bool is_text = token.info.traits & VERBATIM;
         const bool is_entered = is_text && push(token);
         const std::string_view raw =
-            name == "plaintext" ? tokens_.take_rest() : tokens_.raw_until_end(name);
+            token.name == "plaintext" ? tokens_.take_rest() : tokens_.raw_until_end(token.name);
         if (!is_text) return;
         if (!top().is_skipped && !stripped(raw).empty()) {
             open_block();
             block_.text += raw;
         }
         if (is_entered) pop();
-    }
-
-    // ---- tables -----------------------------------------------------------------------------
-
-    // What a table holds: data if it has rows of several short cells and no table inside.
-    struct Shape {
-        int64_t num_blocks = 0, num_chars = 0, num_cells = 0, num_rows = 0, num_wide_rows = 0;
-        int32_t last_cell = -1, last_row = -1, cells_in_row = 0;
-        bool holds_other = false;
-    };
-
-    void merge_tables() {
-        std::unordered_map<int32_t, Shape> shapes;
-        for (const Block& block : page_.blocks) {
-            if (block.table < 0) continue;
-            Shape& shape = shapes[block.table];
-            shape.holds_other |= block.kind == Kind::CODE || block.cell < 0;
-            shape.num_blocks += 1;
-            shape.num_chars += static_cast<int64_t>(block.text.size());
-            if (block.cell != shape.last_cell) {
-                shape.num_cells += 1;
-                if (block.row != shape.last_row) {
-                    shape.num_rows += 1;
-                    shape.cells_in_row = 0;
-                }
-                shape.num_wide_rows += ++shape.cells_in_row == 2;
-            }
-            shape.last_cell = block.cell;
-            shape.last_row = block.row;
-        }
-        for (const auto& [table, shape] : shapes) {
-            const int32_t outer = enclosing_table(table);
-            if (outer >= 0 && shapes.count(outer)) shapes.at(outer).holds_other = true;
-        }
-        std::vector<Block> merged;
-        merged.reserve(page_.blocks.size());
-        for (Block& block : page_.blocks) {
-            const bool is_data = block.table >= 0 && is_data_table(shapes.at(block.table));
-            const bool continues = is_data && !merged.empty() && merged.back().kind == Kind::ROW &&
-                                   merged.back().row == block.row;
-            if (continues) {
-                add_to_row(merged.back(), block);
-                continue;
-            }
-            if (is_data) begin_row(block);
-            merged.push_back(std::move(block));
-        }
-        page_.blocks = std::move(merged);
-    }
-
-    int32_t enclosing_table(int32_t element) const {
-        for (element = page_.elements[element].parent; element >= 0;
-             element = page_.elements[element].parent)
-            if (page_.elements[element].tag == Tag::TABLE) return element;
-        return -1;
-    }
-
-    static bool is_data_table(const Shape& shape) {
-        return !shape.holds_other && shape.num_rows >= 2 && shape.num_wide_rows * 2 > shape.num_rows &&
-               shape.num_blocks <= 2 * shape.num_cells && shape.num_chars <= 150 * shape.num_cells;
-    }
-
-    void begin_row(Block& block) {
-        block.kind = Kind::ROW;
-        block.is_head_row = page_.elements[block.cell].tag == Tag::TH;
-        block.element = block.row;
-        for (char& c : block.text)
-            if (c == '\n') c = ' ';
-        // Empty cells before the first that has text keep their place. A row may begin anew after a
-        // table two tables deep in it, and again and again: hence the limit.
-        std::string before;
-        const int32_t end = std::min(block.cell, block.row + MAX_ELEMENTS_BEFORE_TEXT);
-        for (int32_t cell = block.row + 1; cell < end; ++cell)
-            if (is_cell(page_.elements[cell].tag) && page_.elements[cell].parent == block.row)
-                before += " | ";
-        block.text = before + block.text;
-    }
-
-    void add_to_row(Block& row, const Block& block) {
-        if (block.cell == row.cell) row.text += ' ';
-        for (int32_t cell = row.cell + 1; cell <= block.cell; ++cell)
-            if (is_cell(page_.elements[cell].tag) && page_.elements[cell].parent == row.row)
-                row.text += " | ";
-        for (char c : block.text) row.text += c == '\n' ? ' ' : c;
-        row.cell = block.cell;
-        row.is_head_row &= page_.elements[block.cell].tag == Tag::TH;
-        add_counts(row, block);
     }
 };
 

@@ -192,9 +192,9 @@ enum class Attribute : uint8_t {
 };
 
 struct Token {
-    enum class Type : uint8_t { TEXT, START, END, EOF_ } type = Type::EOF_;
-    std::string_view text;  // of TEXT: the raw bytes; of a tag: everything between < and >
-    std::string name;       // of a tag, in lower case
+    enum class Type : uint8_t { TEXT, START, END } type = Type::TEXT;
+    std::string_view text;  // of TEXT: the raw bytes; all below is of tags
+    std::string name;       // in lower case
     TagInfo info;
     bool is_self_closing = false;
     std::array<std::string_view, static_cast<size_t>(Attribute::COUNT)> attributes;  // raw
@@ -212,12 +212,15 @@ public:
     explicit Tokenizer(std::string_view html) : html_(html) {}
 
     bool next(Token& token) {
-        if (at_ >= html_.size()) return false;
-        if (html_[at_] == '<' && (read_tag(token) || skip_declaration())) {
-            return token.type != Token::Type::EOF_ || next_after_declaration(token);
+        while (at_ < html_.size()) {
+            if (html_[at_] == '<') {
+                if (read_tag(token)) return true;
+                if (skip_declaration()) continue;
+            }
+            read_text(token);
+            return true;
         }
-        read_text(token);
-        return true;
+        return false;
     }
 
     // The bytes before the next end tag of ``name``; all that is left if there is none.
@@ -258,16 +261,6 @@ private:
                 break;
         }
         return found;
-    }
-
-    bool next_after_declaration(Token& token) {
-        while (at_ < html_.size() && html_[at_] == '<') {
-            if (read_tag(token)) return true;
-            if (!skip_declaration()) break;
-        }
-        if (at_ >= html_.size()) return false;
-        read_text(token);
-        return true;
     }
 
     void read_text(Token& token) {
@@ -312,7 +305,6 @@ private:
     }
 
     bool read_tag(Token& token) {
-        token.type = Token::Type::EOF_;
         size_t at = at_ + 1;
         const bool is_end = at < html_.size() && html_[at] == '/';
         if (is_end) ++at;
@@ -322,12 +314,9 @@ private:
         token.name.clear();
         for (; at < html_.size() && !is_space(html_[at]) && html_[at] != '>' && html_[at] != '/'; ++at)
             if (token.name.size() < MAX_NAME) token.name += lower(html_[at]);
-        const size_t start = at_;
-        at = read_attributes(token, at);
+        at_ = read_attributes(token, at);
         token.type = is_end ? Token::Type::END : Token::Type::START;
         token.info = tag_info(token.name);
-        token.text = html_.substr(start, at - start);
-        at_ = at;
         return true;
     }
 

@@ -126,10 +126,8 @@ PYBIND11_MODULE(_native, m) {
             for (int32_t e = page.blocks[block].element; e >= 0; e = page.elements[e].parent)
                 marks |= page.elements[e].marks;
             std::vector<std::string> names;
-            const auto& groups = mark_groups();
-            for (size_t i = 0; i < num_marks(); ++i)
-                if (marks >> i & 1)
-                    names.emplace_back(i < groups.size() ? groups[i].name : tag_mark_names()[i - groups.size()]);
+            for (size_t bit = 0; bit < num_marks(); ++bit)
+                if (marks >> bit & 1) names.emplace_back(mark_name(bit));
             return names;
         })
         .def_property_readonly("title", [](const Page& p) { return p.head.title; })
