@@ -21,6 +21,11 @@ RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$
 # The dependencies alone first: this layer is built again only when one of them changes.
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
     && pip install --constraint constraints.txt --requirement requirements.txt
+# The compiled HTML reader of extract, which the last stage has no compiler for.
+COPY setup.py ./
+COPY tasks/extract/native tasks/extract/native
+RUN pip install --constraint constraints.txt pybind11 "setuptools>=77" \
+    && python setup.py build_ext --inplace
 
 FROM python:3.11.14-slim-bookworm
 # HOME holds what must outlive a container: Prefect's files, leases, artifacts in the making.
@@ -28,6 +33,7 @@ RUN useradd --uid 1000 --create-home --home-dir /var/lib/bloomery bloomery
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY . .
+COPY --from=build /app/tasks/extract/*.so tasks/extract/
 # The server writes its UI out once, and may not write where the code is.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \

@@ -52,7 +52,10 @@ class Page:
         """What the elements around a block are called, by group of words and by tag."""
 
 class Model:
-    """Two forests: one on what is seen of a block, one also on what the first guessed around it."""
+    """Two forests: one on what is seen of a block, one also on what the first guessed around it.
+
+    ValueError if they want other features than this build has.
+    """
 
     def __init__(
         self, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]

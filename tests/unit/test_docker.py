@@ -3,6 +3,7 @@
 import importlib.resources
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -63,6 +64,27 @@ def test_images_hold_what_runs_and_no_more() -> None:
     assert {name.rstrip("*") for name in include} <= kept
     assert {"pyproject.toml", "constraints.txt", "prefect.toml", "deployments"} <= kept
     assert all((ROOT / name).exists() for name in kept)
+
+
+def test_an_image_holds_the_reader_that_its_first_stage_builds(tmp_path: Path) -> None:
+    copies = set()
+    for dockerfile in DOCKERFILES:
+        _, first, last = dockerfile.read_text().split("\nFROM ")
+        copies.add(tuple(re.findall(r"^COPY (.+)$", first, re.M)))
+        assert "python setup.py build_ext --inplace\n" in first
+        assert "\nCOPY . .\nCOPY --from=build /app/tasks/extract/*.so tasks/extract/\n" in last
+        ignored = dockerfile.with_name(dockerfile.name + ".dockerignore").read_text().splitlines()
+        assert "!setup.py" in ignored
+        assert "**/*.so" in ignored, "one from the machine that builds may not run in the image"
+    (lines,) = copies
+    for line in lines:
+        *sources, target = line.split()
+        for source in sources:
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, tmp_path / target)
+    build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    assert list(tmp_path.glob("tasks/extract/_native*.so"))
 
 
 def test_the_compose_file_fits_the_specification() -> None:

@@ -13,13 +13,15 @@
 #include "math.hpp"
 #include "page.hpp"
 #include "signs.hpp"
+#include "tables.hpp"
 
 namespace bloomery {
 
 class Builder {
 public:
     // ``markdown``: mark code, strong and emphasised text inside blocks.
-    Builder(std::string_view html, bool markdown) : tokens_(html), markdown_(markdown) {
+    Builder(std::string_view html, bool markdown)
+        : tokens_(html), markdown_(markdown), is_xml_(tokens_.is_xml()) {
         page_.elements.emplace_back();
         page_.elements[0].tag = Tag::HTML;
         page_.elements[0].is_block = true;
@@ -37,13 +39,12 @@ public:
                 case Token::Type::TEXT: text(token.text); break;
                 case Token::Type::START: start(token); break;
                 case Token::Type::END: end(token); break;
-                case Token::Type::EOF_: break;
             }
         }
         pop_to(1);
         flush();
         page_.head.signs = signs_.read();
-        merge_tables();
+        merge_data_tables(page_);
         return std::move(page_);
     }
 
@@ -65,15 +66,20 @@ private:
     };
 
     static constexpr size_t MAX_DEPTH = 256, MAX_INLINE_DEPTH = 192;
+    // Of a page's first, later ones are not entered; text loses no letter by it. A block's features
+    // and scores take about 1.5 KB and 5 µs, an element's 150 bytes.
+    static constexpr size_t MAX_ELEMENTS = 1000000, MAX_BLOCKS = 100000;
+    static constexpr size_t MAX_LANGUAGE_BYTES = 40;
     static constexpr size_t MAX_ANCHORS = 5000, MAX_METAS = 400, MAX_META_BYTES = 4000;
     static constexpr size_t MAX_JSON_LD = 30, MAX_JSON_LD_BYTES = 200000;
 
     Tokenizer tokens_;
-    const bool markdown_;
+    const bool markdown_, is_xml_;
     Page page_;
     std::vector<Frame> stack_;
     std::unordered_map<uint64_t, int32_t> num_open_;
-    size_t num_too_deep_ = 0;
+    size_t num_not_entered_ = 0;
+    size_t num_marks_to_open_ = 0;  // Markdown's, of frames whose is_mark_open is false
     bool in_link_ = false, has_title_ = false;
     Block block_;
     bool is_block_open_ = false, needs_space_ = false;
@@ -93,6 +99,7 @@ private:
     void start(const Token& token) {
         const Tag tag = token.info.tag;
         const uint16_t traits = token.info.traits;
+        if (ends_itself(token)) return;
         switch (tag) {
             case Tag::HTML:
                 if (page_.head.language.empty()) page_.head.language = line_of(token.value(
@@ -106,11 +113,13 @@ private:
                 return;
             case Tag::TITLE: return read_title();
             case Tag::SCRIPT: return read_script(token);
-            case Tag::MATH: return read_math(token);
+            case Tag::MATH:
+                if (!is_formula()) break;
+                return read_math(token);
             case Tag::IMG: return read_image(token);
             case Tag::BR: return line_break();
             case Tag::BODY:
-                if (num_open_[hashed("body")]) return;
+                if (num_open_.count(hashed("body"))) return;
                 break;
             case Tag::A: begin_link(token); break;
             default: break;
@@ -118,10 +127,24 @@ private:
         if (traits & BLOCK && !top().is_verbatim) flush();
         imply_ends(tag, traits);
         if (traits & RAW) return read_raw(token);
-        if (!(traits & VOID)) push(token);
+        if (!(traits & VOID) && !push(token)) num_not_entered_ += needs_end_tag(token.info);
+    }
+
+    // <math/>; in XML also <script/> and its like, of which HTML says that all up to the next end tag
+    // is theirs. Where none comes, that would be the rest of the page.
+    bool ends_itself(const Token& token) {
+        if (!token.is_self_closing) return false;
+        if (token.info.tag == Tag::MATH) return true;
+        return token.info.traits & RAW && (is_xml_ || !tokens_.has_end(token.name));
+    }
+
+    // Whether what follows <math> is one formula: it has an end, and no other begins before that.
+    bool is_formula() {
+        return tokens_.has_end("math") && !contains(tokens_.peek_until_end("math"), "<math");
     }
 
     void imply_ends(Tag tag, uint16_t traits) {
+        if (traits & CLOSES_P) leave_picture();
         if (traits & CLOSES_P) close_in_scope([](const Frame& f) { return f.tag == Tag::P; });
         if (is_heading(tag) && is_heading(top().tag)) pop();
         if (tag == Tag::LI) close_sibling([](Tag open) { return open == Tag::LI; });
@@ -133,16 +156,22 @@ private:
         if (traits & TABLE_PART) enter_table_part(tag);
     }
 
+    // A picture has no paragraphs: whoever begins one has forgotten to end it (13.2.6.5).
+    void leave_picture() {
+        static const uint64_t picture = hashed("svg"), page_in_picture = hashed("foreignobject");
+        if (!num_open_.count(picture)) return;
+        size_t keep = stack_.size();
+        for (size_t at = stack_.size() - 1; at > 0 && stack_[at].name != page_in_picture; --at)
+            if (stack_[at].name == picture) keep = at;
+        pop_to(keep);
+    }
+
     template <typename Matches>
-    bool close_in_scope(Matches matches) {
+    void close_in_scope(Matches matches) {
         for (size_t at = stack_.size() - 1; at > 0; --at) {
-            if (matches(stack_[at])) {
-                pop_to(at);
-                return true;
-            }
-            if (stack_[at].traits & SCOPE) return false;
+            if (matches(stack_[at])) return pop_to(at);
+            if (stack_[at].traits & SCOPE) return;
         }
-        return false;
     }
 
     template <typename Matches>
@@ -190,13 +219,12 @@ private:
         if (at > 0) pop_to(at);
     }
 
-    void push(const Token& token) {
+    // Enter an element; false if the page has too many, one in another or in all.
+    bool push(const Token& token) {
         const Tag tag = token.info.tag;
         const uint16_t traits = token.info.traits;
-        if (stack_.size() >= (traits & BLOCK ? MAX_DEPTH : MAX_INLINE_DEPTH)) {
-            num_too_deep_ += needs_end_tag(token.info);
-            return;
-        }
+        if (stack_.size() >= (traits & BLOCK ? MAX_DEPTH : MAX_INLINE_DEPTH)) return false;
+        if (page_.elements.size() >= MAX_ELEMENTS) return false;
         Frame frame = top();
         frame.element = add_element(token);
         frame.name = hashed(token.name);
@@ -214,10 +242,12 @@ private:
         set_kind(frame, token);
         signs_.begin(frame.element, token);
         ++num_open_[frame.name];
+        num_marks_to_open_ += frame.mark != nullptr;
         stack_.push_back(std::move(frame));
+        return true;
     }
 
-    // Elements too deep are not entered, only counted, so that their ends close nothing else.
+    // Elements that are not entered are counted, so that their ends close nothing else.
     static bool needs_end_tag(const TagInfo& info) {
         const Tag tag = info.tag;
         return info.traits & BLOCK && !(info.traits & (TABLE_PART | VOID)) && tag != Tag::P &&
@@ -296,9 +326,11 @@ private:
         for (std::string_view prefix : {"language-", "lang-", "highlight-source-", "brush: "}) {
             const size_t found = names.find(prefix);
             if (found == std::string::npos) continue;
-            size_t end = found + prefix.size();
+            const size_t start = found + prefix.size();
+            size_t end = start;
             while (end < names.size() && !is_space(names[end]) && names[end] != ';') ++end;
-            return names.substr(found + prefix.size(), end - found - prefix.size());
+            if (end - start > MAX_LANGUAGE_BYTES) return {};  // every frame in it keeps a copy
+            return names.substr(start, end - start);
         }
         return {};
     }
@@ -342,17 +374,17 @@ private:
         if (tag == Tag::HTML || tag == Tag::BODY || tag == Tag::HEAD) return;
         if (token.info.traits & BLOCK && !top().is_verbatim) flush();
         const uint64_t name = hashed(token.name);
-        if (num_too_deep_ && needs_end_tag(token.info)) {
-            --num_too_deep_;
+        if (num_not_entered_ && needs_end_tag(token.info)) {
+            --num_not_entered_;
             return;
         }
-        const auto open = num_open_.find(name);
-        if ((open == num_open_.end() || !open->second) && !is_heading(tag)) return;
+        if (!num_open_.count(name) && !is_heading(tag)) return;
         const uint16_t traits = token.info.traits;
         for (size_t at = stack_.size() - 1; at > 0; --at) {
             const Frame& frame = stack_[at];
             if (frame.name == name || (is_heading(tag) && is_heading(frame.tag))) return pop_to(at);
-            const bool is_wall = traits & TABLE_PART || tag == Tag::TABLE ? frame.tag == Tag::TABLE
+            const bool is_wall = traits & SKIPPED ? false  // all in it is skipped, closed or not
+                                 : traits & TABLE_PART || tag == Tag::TABLE ? frame.tag == Tag::TABLE
                                  : traits & BLOCK ? (frame.traits & SCOPE) != 0
                                                   : (frame.traits & BLOCK) != 0;
             if (is_wall || (tag == Tag::LI && is_list(frame.tag))) return;
@@ -370,8 +402,10 @@ private:
         else if (frame.traits & BLOCK)
             verbatim_break();
         if (frame.is_mark_open) block_.text += frame.mark;
+        else num_marks_to_open_ -= frame.mark != nullptr;
         signs_.end(frame.element);
-        --num_open_[frame.name];
+        const auto open = num_open_.find(frame.name);
+        if (--open->second == 0) num_open_.erase(open);
         stack_.pop_back();
     }
 
@@ -498,18 +532,27 @@ private:
         close_marks();
         std::string& text = block_.text;
         while (!text.empty() && is_space(text.back())) text.pop_back();
-        if (!text.empty()) page_.blocks.push_back(std::move(block_));
+        if (!text.empty()) add_block();
         block_ = Block{};
+    }
+
+    void add_block() {
+        if (page_.blocks.size() < MAX_BLOCKS) return page_.blocks.push_back(std::move(block_));
+        Block& last = page_.blocks.back();
+        last.text += '\n' + block_.text;
+        last.add_counts(block_);
     }
 
     // ---- Markdown ---------------------------------------------------------------------------
 
     void open_marks() {
+        if (!num_marks_to_open_) return;
         for (Frame& frame : stack_) {
             if (!frame.mark || frame.is_mark_open) continue;
             block_.text += frame.mark;
             frame.is_mark_open = true;
         }
+        num_marks_to_open_ = 0;
     }
 
     void close_marks() {
@@ -518,6 +561,7 @@ private:
             if (!stack_[at].is_mark_open) continue;
             block_.text += stack_[at].mark;
             stack_[at].is_mark_open = false;
+            ++num_marks_to_open_;
         }
     }
 
@@ -535,7 +579,7 @@ private:
     void read_meta(const Token& token) {
         if (!token.has(Attribute::CONTENT) || page_.head.metas.size() >= MAX_METAS) return;
         const std::string content =
-            line_of(decoded(token.raw(Attribute::CONTENT).substr(0, MAX_META_BYTES), true));
+            line_of(decoded(first_bytes(token.raw(Attribute::CONTENT), MAX_META_BYTES), true));
         for (Attribute a : {Attribute::NAME, Attribute::PROPERTY, Attribute::ITEMPROP,
                             Attribute::HTTP_EQUIV})
             if (token.has(a) && !token.raw(a).empty() && !content.empty())
@@ -554,23 +598,22 @@ private:
         if (has_title_ || top().is_skipped) return;
         has_title_ = true;
         page_.head.title =
-            first_chars(line_of(decoded(raw.substr(0, MAX_META_BYTES), false)), MAX_SIGN_CHARS);
+            first_chars(line_of(decoded(first_bytes(raw, MAX_META_BYTES), false)), MAX_SIGN_CHARS);
     }
 
     void read_script(const Token& token) {
         const std::string type = lowered(token.raw(Attribute::TYPE));
         const std::string_view raw = tokens_.raw_until_end("script");
         if (std::string_view(type).substr(0, 19) == "application/ld+json" && page_.head.json_ld.size() < MAX_JSON_LD)
-            page_.head.json_ld.emplace_back(raw.substr(0, MAX_JSON_LD_BYTES));
+            page_.head.json_ld.emplace_back(first_bytes(raw, MAX_JSON_LD_BYTES));
         else if (type.rfind("math/tex", 0) == 0)
             formula(MathReader::unwrapped(raw), contains(type, "display"));
     }
 
     void read_math(const Token& token) {
-        const Token math = token;
         const std::string_view content = tokens_.raw_until_end("math");
-        formula(MathReader::tex(math, content),
-                same_ignoring_case(math.raw(Attribute::DISPLAY), "block"));
+        formula(MathReader::tex(token, content),
+                same_ignoring_case(token.raw(Attribute::DISPLAY), "block"));
     }
 
     void read_image(const Token& token) {
@@ -596,106 +639,16 @@ private:
     }
 
     void read_raw(const Token& token) {
-        const std::string name = token.name;
         const bool is_text = token.info.traits & VERBATIM;
-        if (is_text) push(token);
+        const bool is_entered = is_text && push(token);
         const std::string_view raw =
-            name == "plaintext" ? tokens_.rest() : tokens_.raw_until_end(name);
-        if (name == "plaintext") tokens_.skip(raw.size());
+            token.name == "plaintext" ? tokens_.take_rest() : tokens_.raw_until_end(token.name);
         if (!is_text) return;
         if (!top().is_skipped && !stripped(raw).empty()) {
             open_block();
             block_.text += raw;
         }
-        if (top().name == hashed(name)) pop();
-    }
-
-    // ---- tables -----------------------------------------------------------------------------
-
-    // What a table holds: data if it has rows of several short cells and no table inside.
-    struct Shape {
-        int32_t num_blocks = 0, num_chars = 0, num_cells = 0, num_rows = 0, num_wide_rows = 0;
-        int32_t last_cell = -1, last_row = -1, cells_in_row = 0;
-        bool holds_other = false;
-    };
-
-    void merge_tables() {
-        std::unordered_map<int32_t, Shape> shapes;
-        for (const Block& block : page_.blocks) {
-            if (block.table < 0) continue;
-            Shape& shape = shapes[block.table];
-            shape.holds_other |= block.kind == Kind::CODE || block.cell < 0;
-            shape.num_blocks += 1;
-            shape.num_chars += static_cast<int32_t>(block.text.size());
-            if (block.cell != shape.last_cell) {
-                shape.num_cells += 1;
-                if (block.row != shape.last_row) {
-                    shape.num_rows += 1;
-                    shape.cells_in_row = 0;
-                }
-                shape.num_wide_rows += ++shape.cells_in_row == 2;
-            }
-            shape.last_cell = block.cell;
-            shape.last_row = block.row;
-        }
-        for (const auto& [table, shape] : shapes) {
-            const int32_t outer = enclosing_table(table);
-            if (outer >= 0 && shapes.count(outer)) shapes.at(outer).holds_other = true;
-        }
-        std::vector<Block> merged;
-        merged.reserve(page_.blocks.size());
-        for (Block& block : page_.blocks) {
-            const bool is_data = block.table >= 0 && is_data_table(shapes.at(block.table));
-            const bool continues = is_data && !merged.empty() && merged.back().kind == Kind::ROW &&
-                                   merged.back().row == block.row;
-            if (continues) {
-                add_to_row(merged.back(), block);
-                continue;
-            }
-            if (is_data) begin_row(block);
-            merged.push_back(std::move(block));
-        }
-        page_.blocks = std::move(merged);
-    }
-
-    int32_t enclosing_table(int32_t element) const {
-        for (element = page_.elements[element].parent; element >= 0;
-             element = page_.elements[element].parent)
-            if (page_.elements[element].tag == Tag::TABLE) return element;
-        return -1;
-    }
-
-    static bool is_data_table(const Shape& shape) {
-        return !shape.holds_other && shape.num_rows >= 2 && shape.num_wide_rows * 2 > shape.num_rows &&
-               shape.num_blocks <= 2 * shape.num_cells && shape.num_chars <= 150 * shape.num_cells;
-    }
-
-    void begin_row(Block& block) {
-        block.kind = Kind::ROW;
-        block.is_head_row = page_.elements[block.cell].tag == Tag::TH;
-        block.element = block.row;
-        for (char& c : block.text)
-            if (c == '\n') c = ' ';
-        // Empty cells before the first that has text keep their place.
-        std::string before;
-        for (int32_t cell = block.row + 1; cell < block.cell; ++cell)
-            if (is_cell(page_.elements[cell].tag) && page_.elements[cell].parent == block.row)
-                before += " | ";
-        block.text = before + block.text;
-    }
-
-    void add_to_row(Block& row, const Block& block) {
-        if (block.cell == row.cell) row.text += ' ';
-        for (int32_t cell = row.cell + 1; cell <= block.cell; ++cell)
-            if (is_cell(page_.elements[cell].tag) && page_.elements[cell].parent == row.row)
-                row.text += " | ";
-        for (char c : block.text) row.text += c == '\n' ? ' ' : c;
-        row.cell = block.cell;
-        row.is_head_row &= page_.elements[block.cell].tag == Tag::TH;
-        row.link_chars += block.link_chars;
-        row.bold_chars += block.bold_chars;
-        row.num_links += block.num_links;
-        row.num_images += block.num_images;
+        if (is_entered) pop();
     }
 };
 

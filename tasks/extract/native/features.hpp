@@ -22,10 +22,6 @@ public:
         names_done_ = num_rows_ > 0;
         ++num_rows_;
     }
-    void put(const std::string& name, double value) {
-        if (!names_done_) names_.push_back(name);
-        values_.push_back(static_cast<float>(value));
-    }
     void put(const char* name, double value) {
         if (!names_done_) names_.emplace_back(name);
         values_.push_back(static_cast<float>(value));
@@ -133,9 +129,14 @@ private:
             size_t end = ++start;
             std::string text;
             for (; end < json.size() && json[end] != '"'; ++end) {
-                if (json[end] != '\\' || end + 1 >= json.size()) text += json[end];
-                else if (json[++end] == 'u') append_utf8(text, number_of_hex(json.substr(end + 1, 4))), end += 4;
-                else text += ' ';
+                if (json[end] != '\\' || end + 1 >= json.size()) {
+                    text += json[end];
+                } else if (json[++end] == 'u') {
+                    append_utf8(text, number_of_hex(json.substr(end + 1, 4)));
+                    end += 4;
+                } else {
+                    text += ' ';
+                }
             }
             const std::string plain = decoded(text, false);
             read_runs(plain, [this](uint64_t run) { told_.insert(run); });
@@ -166,7 +167,8 @@ private:
     }
 
     static bool is_wide_punctuation(std::string_view text, size_t at) {
-        // U+2010…U+203F: dashes, quotation marks, bullets, ellipsis
+        // U+2000…U+203F: blanks, dashes, quotation marks, bullets, ellipsis. Only the first of three
+        // bytes is told here, so the other two make a word of their own: the model has learned it so.
         return static_cast<unsigned char>(text[at]) == 0xE2 && at + 1 < text.size() &&
                static_cast<unsigned char>(text[at + 1]) == 0x80;
     }
@@ -608,7 +610,6 @@ private:
     // How many elements up the nearest one with each mark is.
     void put_marks(Table& t, size_t i) const {
         static constexpr int FAR = 15;
-        const size_t n = num_marks();
         std::array<int8_t, 64> distance;
         distance.fill(FAR);
         Marks seen = 0;
@@ -622,9 +623,7 @@ private:
             here = 0;
             ++level;
         }
-        const auto& groups = mark_groups();
-        for (size_t m = 0; m < n; ++m)
-            t.put(m < groups.size() ? groups[m].name : tag_mark_names()[m - groups.size()], distance[m]);
+        for (size_t m = 0; m < num_marks(); ++m) t.put(mark_name(m), distance[m]);
     }
 
     void put_window(Table& t, const float* scores, size_t i, int window) const {

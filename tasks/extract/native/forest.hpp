@@ -26,6 +26,19 @@ public:
     Forest(std::vector<Node> nodes, std::vector<float> values, std::vector<Tree> trees)
         : nodes_(std::move(nodes)), values_(std::move(values)), trees_(std::move(trees)) {}
 
+    // Whether no row of ``width`` numbers leads out of the forest.
+    bool fits(size_t width) const {
+        const auto num_nodes = static_cast<int32_t>(nodes_.size());
+        const auto is_node = [&](int32_t at) { return at >= 0 && at < num_nodes; };
+        for (const Node& node : nodes_)
+            if (node.feature < 0 || static_cast<size_t>(node.feature) >= width ||
+                !is_node(node.children[0]) || !is_node(node.children[1]))
+                return false;
+        for (const Tree& tree : trees_)
+            if (!is_node(tree.root)) return false;
+        return values_.size() == nodes_.size();
+    }
+
     // Tree by tree, each row as many steps as the tree is deep: a processor that need not guess when
     // a row is done follows several at once.
     std::vector<float> scores(const std::vector<const float*>& rows) const {

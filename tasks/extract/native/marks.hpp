@@ -89,6 +89,12 @@ inline const std::array<const char*, NUM_TAG_MARKS>& tag_mark_names() {
     return names;
 }
 
+// Of the mark that is this bit.
+inline const char* mark_name(size_t bit) {
+    const size_t num_groups = mark_groups().size();
+    return bit < num_groups ? mark_groups()[bit].name : tag_mark_names()[bit - num_groups];
+}
+
 inline size_t num_marks() { return mark_groups().size() + NUM_TAG_MARKS; }
 
 // A trie of the groups' words; one walk from each letter of a name, which ends after a few steps.

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tags.hpp"
@@ -72,6 +73,13 @@ inline std::string_view first_chars(std::string_view text, size_t num_chars) {
     for (size_t at = 0; at < text.size(); ++at)
         if ((text[at] & 0xC0) != 0x80 && num_chars-- == 0) return text.substr(0, at);
     return text;
+}
+
+// At most ``num_bytes`` of UTF-8, and no character in parts.
+inline std::string_view first_bytes(std::string_view text, size_t num_bytes) {
+    if (text.size() <= num_bytes) return text;
+    while (num_bytes > 0 && (text[num_bytes] & 0xC0) == 0x80) --num_bytes;
+    return text.substr(0, num_bytes);
 }
 
 inline void append_utf8(std::string& out, uint32_t code) {
@@ -184,10 +192,11 @@ enum class Attribute : uint8_t {
 };
 
 struct Token {
-    enum class Type : uint8_t { TEXT, START, END, EOF_ } type = Type::EOF_;
-    std::string_view text;  // of TEXT: the raw bytes; of a tag: everything between < and >
-    std::string name;       // of a tag, in lower case
+    enum class Type : uint8_t { TEXT, START, END } type = Type::TEXT;
+    std::string_view text;  // of TEXT: the raw bytes; all below is of tags
+    std::string name;       // in lower case
     TagInfo info;
+    bool is_self_closing = false;
     std::array<std::string_view, static_cast<size_t>(Attribute::COUNT)> attributes;  // raw
     uint32_t present = 0;
 
@@ -203,48 +212,55 @@ public:
     explicit Tokenizer(std::string_view html) : html_(html) {}
 
     bool next(Token& token) {
-        if (at_ >= html_.size()) return false;
-        if (html_[at_] == '<' && (read_tag(token) || skip_declaration())) {
-            return token.type != Token::Type::EOF_ || next_after_declaration(token);
+        while (at_ < html_.size()) {
+            if (html_[at_] == '<') {
+                if (read_tag(token)) return true;
+                if (skip_declaration()) continue;
+            }
+            read_text(token);
+            return true;
         }
-        read_text(token);
-        return true;
+        return false;
     }
 
-    // The bytes up to the end tag of ``name``, which is consumed; all that is left if there is none.
+    // The bytes before the next end tag of ``name``; all that is left if there is none.
+    std::string_view peek_until_end(std::string_view name) {
+        return html_.substr(at_, end_tag(name) == npos ? npos : end_tag(name) - at_);
+    }
+
+    // The same, consumed, and the end tag with it.
     std::string_view raw_until_end(std::string_view name) {
-        const size_t start = at_;
-        for (size_t found = start; (found = html_.find("</", found)) != npos; found += 2) {
-            const std::string_view after = html_.substr(found + 2, name.size());
-            if (!same_ignoring_case(after, name)) continue;
-            const size_t follows = found + 2 + name.size();
-            if (follows < html_.size() && !is_space(html_[follows]) && html_[follows] != '>' &&
-                html_[follows] != '/')
-                continue;
-            const size_t close = html_.find('>', follows);
-            at_ = close == npos ? html_.size() : close + 1;
-            return html_.substr(start, found - start);
-        }
-        at_ = html_.size();
-        return html_.substr(start);
+        const std::string_view raw = peek_until_end(name);
+        const size_t close = html_.find('>', at_ + raw.size());
+        at_ = close == npos ? html_.size() : close + 1;
+        return raw;
     }
 
-    std::string_view rest() const { return html_.substr(at_); }
-    void skip(size_t num_bytes) { at_ = std::min(html_.size(), at_ + num_bytes); }
+    bool has_end(std::string_view name) { return end_tag(name) != npos; }
+
+    std::string_view take_rest() { return html_.substr(std::exchange(at_, html_.size())); }
+
+    bool is_xml() const { return stripped(html_.substr(0, 100)).substr(0, 5) == "<?xml"; }
 
 private:
     static constexpr size_t npos = std::string_view::npos;
     std::string_view html_;
     size_t at_ = 0;
+    std::unordered_map<std::string, size_t> end_tags_;  // by name: the last answer of end_tag
 
-    bool next_after_declaration(Token& token) {
-        while (at_ < html_.size() && html_[at_] == '<') {
-            if (read_tag(token)) return true;
-            if (!skip_declaration()) break;
+    // Where the next end tag of ``name`` begins. Remembered, lest a page that asks often be slow.
+    size_t end_tag(std::string_view name) {
+        const auto [known, is_new] = end_tags_.try_emplace(std::string(name), 0);
+        size_t& found = known->second;
+        if (!is_new && found >= at_) return found;
+        for (found = at_; (found = html_.find("</", found)) != npos; found += 2) {
+            const size_t follows = found + 2 + name.size();
+            if (!same_ignoring_case(html_.substr(found + 2, name.size()), name)) continue;
+            if (follows >= html_.size() || is_space(html_[follows]) || html_[follows] == '>' ||
+                html_[follows] == '/')
+                break;
         }
-        if (at_ >= html_.size()) return false;
-        read_text(token);
-        return true;
+        return found;
     }
 
     void read_text(Token& token) {
@@ -289,30 +305,32 @@ private:
     }
 
     bool read_tag(Token& token) {
-        token.type = Token::Type::EOF_;
         size_t at = at_ + 1;
         const bool is_end = at < html_.size() && html_[at] == '/';
         if (is_end) ++at;
         if (at >= html_.size() || !is_letter(html_[at])) return false;
         token.present = 0;
+        token.is_self_closing = false;
         token.name.clear();
         for (; at < html_.size() && !is_space(html_[at]) && html_[at] != '>' && html_[at] != '/'; ++at)
             if (token.name.size() < MAX_NAME) token.name += lower(html_[at]);
-        const size_t start = at_;
-        at = read_attributes(token, at);
+        at_ = read_attributes(token, at);
         token.type = is_end ? Token::Type::END : Token::Type::START;
         token.info = tag_info(token.name);
-        token.text = html_.substr(start, at - start);
-        at_ = at;
         return true;
     }
 
     // From after the name to after '>'.
     size_t read_attributes(Token& token, size_t at) {
         while (at < html_.size()) {
-            while (at < html_.size() && (is_space(html_[at]) || html_[at] == '/')) ++at;
+            bool is_after_slash = false;
+            for (; at < html_.size() && (is_space(html_[at]) || html_[at] == '/'); ++at)
+                is_after_slash = html_[at] == '/';
             if (at >= html_.size()) break;
-            if (html_[at] == '>') return at + 1;
+            if (html_[at] == '>') {
+                token.is_self_closing = is_after_slash;
+                return at + 1;
+            }
             const size_t name_start = at++;
             while (at < html_.size() && !is_space(html_[at]) && html_[at] != '/' && html_[at] != '>' &&
                    html_[at] != '=')

@@ -62,7 +62,7 @@ private:
                 close(token.name);
             } else if (token.name == "annotation" || token.name == "annotation-xml") {
                 tokens_.raw_until_end(token.name);
-            } else if (open_.size() < MAX_DEPTH && !contains(token.text, "/>")) {
+            } else if (open_.size() < MAX_DEPTH && !token.is_self_closing) {
                 open_.push_back({token.name, {}});
             }
         }

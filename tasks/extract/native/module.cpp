@@ -54,6 +54,13 @@ float not_above(double value) {
     return near > value ? std::nextafter(near, -INFINITY) : near;
 }
 
+std::pair<std::vector<std::string>, std::vector<std::string>> feature_names() {
+    const Page page = Builder("<p>a</p>", false).build();
+    const Features features(page);
+    const float score = 0;
+    return {features.seen().names(), features.guessed(&score).names()};
+}
+
 Forest forest_of(const py::dict& arrays) {
     const auto ints = [&](const char* key) { return to_vector(arrays[key].cast<Array<int32_t>>()); };
     const auto feature = ints("feature"), left = ints("left"), right = ints("right");
@@ -106,10 +113,8 @@ PYBIND11_MODULE(_native, m) {
             for (int32_t e = page.blocks[block].element; e >= 0; e = page.elements[e].parent)
                 marks |= page.elements[e].marks;
             std::vector<std::string> names;
-            const auto& groups = mark_groups();
-            for (size_t i = 0; i < num_marks(); ++i)
-                if (marks >> i & 1)
-                    names.emplace_back(i < groups.size() ? groups[i].name : tag_mark_names()[i - groups.size()]);
+            for (size_t bit = 0; bit < num_marks(); ++bit)
+                if (marks >> bit & 1) names.emplace_back(mark_name(bit));
             return names;
         })
         .def_property_readonly("title", [](const Page& p) { return p.head.title; })
@@ -127,7 +132,13 @@ PYBIND11_MODULE(_native, m) {
 
     py::class_<Model>(m, "Model")
         .def(py::init([](const py::dict& first, const py::dict& second) {
-                 return Model{forest_of(first), forest_of(second)};
+                 Model model{forest_of(first), forest_of(second)};
+                 const auto [seen, guessed] = feature_names();
+                 if (!model.first.fits(seen.size()) ||
+                     !model.second.fits(seen.size() + guessed.size()))
+                     throw py::value_error("the model does not fit the features of this build: "
+                                           "train it anew, or build the extension anew");
+                 return model;
              }),
              py::arg("first"), py::arg("second"))
         .def("score", [](const Model& model, const Page& page) {
@@ -144,10 +155,5 @@ PYBIND11_MODULE(_native, m) {
             throw py::value_error("one score a block, please");
         return to_array(Features(page).guessed(scores.data()));
     });
-    m.def("feature_names", [] {
-        const Page page = Builder("<p>a</p>", false).build();
-        const Features features(page);
-        const float score = 0;
-        return std::make_pair(features.seen().names(), features.guessed(&score).names());
-    });
+    m.def("feature_names", &feature_names);
 }

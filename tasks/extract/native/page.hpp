@@ -24,7 +24,6 @@ struct Element {
     Marks marks = 0;
     uint64_t path = 0;      // equal for elements under equal tags and classes
     uint64_t tag_path = 0;  // equal for elements under equal tags
-    int32_t first_block = 0, end_block = 0;
 };
 
 struct Block {
@@ -46,6 +45,14 @@ struct Block {
     Marks inline_marks = 0;   // of the inline elements around its first letter
     std::string language;     // of code
     std::string text;
+
+    // Its text has become part of this block's.
+    void add_counts(const Block& other) {
+        link_chars += other.link_chars;
+        bold_chars += other.bold_chars;
+        num_links += other.num_links;
+        num_images += other.num_images;
+    }
 };
 
 // What tasks/extract/head.py describes, where each part is from.

@@ -17,14 +17,15 @@ constexpr size_t MAX_SIGN_CHARS = 300;
 class SignReader {
 public:
     void begin(int32_t element, const Token& token) {
-        spans_.resize(element + 1, {0, std::string::npos});
-        spans_[element].first = text_.size();
+        spans_.resize(element + 1);
+        spans_[element] = {text_.size(), std::string::npos};
         const Tag tag = token.info.tag;
+        if (tag == Tag::BODY || tag == Tag::TEMPLATE) return;  // neither is a line that somebody reads
         if (tag == Tag::H1) {
             add("h1", element, hints_of(token), {});
         } else if (tag == Tag::TIME) {
             add("time", element, hints_of(token), line_of(token.value(Attribute::DATETIME)));
-        } else if (tag != Tag::BODY && tag != Tag::TEMPLATE && is_byline(token)) {
+        } else if (is_byline(token)) {
             add("byline", element, hints_of(token), spoken(token));
         } else if (tag == Tag::A && leads_to_author(token)) {
             add("author", element, hints_of(token), {});
@@ -36,7 +37,7 @@ public:
     void text(int32_t element, std::string_view raw) {
         text_.append(raw);
         text_ += ' ';
-        const std::string_view seen = stripped(raw).substr(0, MAX_RAW_BYTES);
+        const std::string_view seen = first_bytes(stripped(raw), MAX_RAW_BYTES);
         if (!has_year(seen) && !is_credit(seen)) return;
         const std::string line(first_chars(line_of(decoded(seen, false)), MAX_DATED_CHARS));
         if (has_year(line)) add("dated", element, {}, line);
@@ -62,7 +63,8 @@ private:
     static constexpr size_t MAX_SIGNS = 2000, MAX_DATED_CHARS = 100, MAX_RAW_BYTES = 4096;
 
     std::string text_;                            // of all text nodes, raw
-    std::vector<std::pair<size_t, size_t>> spans_;  // by element: where its text is
+    // By element: where its text begins and ends. The first is the page itself, which nobody begins.
+    std::vector<std::pair<size_t, size_t>> spans_{{0, std::string::npos}};
     std::vector<Sign> signs_;
 
     void add(const char* kind, int32_t element, std::string hints, std::string text) {
@@ -71,9 +73,8 @@ private:
     }
 
     std::string_view text_of(int32_t element) const {
-        if (element >= static_cast<int32_t>(spans_.size())) return {};
         const auto [start, end] = spans_[element];
-        return std::string_view(text_).substr(start, std::min(end - start, MAX_RAW_BYTES));
+        return first_bytes(std::string_view(text_).substr(start, end - start), MAX_RAW_BYTES);
     }
 
     static std::string hints_of(const Token& token) {

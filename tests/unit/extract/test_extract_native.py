@@ -2,18 +2,22 @@
 
 import html as html_module
 import re
+import subprocess
+import sys
 import time
-from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from tasks.extract import _native
-from tasks.extract.content import as_markdown, as_text
+from tasks.extract.content import as_markdown, as_text, head_of
 
 SECONDS_A_PAGE = 2.0
+MAX_BLOCKS = 100_000
+BYTES_A_BYTE = 60
 NOT_TEXT = [
     "script",
     "style",
@@ -57,6 +61,21 @@ def text_of(html: str, markdown: bool = False) -> str:
         ("<table><tr><td>a<td>b</table>after", ["a", "b", "after"]),
         ("<select><option>no</select>yes", ["yes"]),
         ("<svg><text>no</text></svg><p>yes", ["yes"]),
+        ("<div><svg><g><text>no<p>yes</div>", ["yes"]),
+        ("<div><svg><foreignObject><p>no</foreignObject></svg>yes</div>", ["yes"]),
+        ("<div><noscript><p>no</noscript>yes</div>", ["yes"]),
+        ("<div><select><p>no</select>yes</div>", ["yes"]),
+        ("<p>a<math/>b", ["ab"]),
+        ("<p>a<math><mi>b<p>c<math><mi>d</mi></math>", ["ab", "c$d$"]),
+        ("<head><title/><script src=x /></head><p>yes", ["yes"]),
+        (
+            "<?xml version='1.0'?><title/><p>yes<script src=x /> and</p><script>no</script>",
+            ["yes and"],
+        ),
+        ("<script src=x/><p>no</p></script>yes", ["yes"]),
+        ("<a title=x/>open</a>", ["open"]),
+        ("<div/>a<div>b</div></div>c", ["a", "b", "c"]),
+        ("<frameset><frame src=a><noframes><p>yes</noframes></frameset>", ["yes"]),
     ],
 )
 def test_blocks_are_what_a_browser_shows(html, expected):
@@ -159,12 +178,13 @@ def test_what_a_page_says_of_itself():
 @given(st.text(alphabet="&#;x0123456789abcAamplgtcopynotineur= <", max_size=40))
 @settings(max_examples=300, deadline=None)
 def test_character_references_are_those_of_the_standard_library(text):
-    shown = " ".join(texts("<p>." + text.replace("<", "") + ".")[0].split())
-    oracle = html_module.unescape("." + text.replace("<", "") + ".")
+    text = "." + text.replace("<", "") + "."
+    oracle = html_module.unescape(text)
+    shown = texts("<p>" + text)[0]
     if "\ufffd" in shown or any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown):
         return  # the library drops what no text may hold, browsers show a sign in its place
     oracle = re.sub("[\xad\u200b\ufeff]", "", oracle)
-    assert shown == " ".join(oracle.replace("\xa0", " ").split())
+    assert shown.split() == oracle.replace("\xa0", " ").split()
 
 
 MARKUP = st.sampled_from(
@@ -206,18 +226,102 @@ MARKUP = st.sampled_from(
         "<!--x-->",
         "<script>no</script>",
         "<select><option>no</select>",
+        "<textarea>no<p></textarea>",
+        "<title>no</title>",
+        "<font>",
+        "</font>",
+        "<center>",
+        "</center>",
+        "<pre>",
+        "</pre>",
+        "<button>",
+        "</button>",
+        "<form>",
+        "</form>",
+        "<option>",
+        "<img src=x>",
+        "<div/>",
+        "<br/>",
+        "<body>",
+        "</body>",
+        "<xmp><b></xmp>",
     ]
 )
 
 
 @given(st.lists(st.one_of(MARKUP, st.sampled_from(["ab", "cd ", " ef", "x<y"])), max_size=40))
 @settings(max_examples=300, deadline=None)
-def test_no_letter_is_lost_or_added_against_lexbor(parts):
+def test_no_letter_is_lost_added_or_moved_against_lexbor(parts):
     html = "<body>" + "".join(parts)
     tree = LexborHTMLParser(html)
     tree.strip_tags(NOT_TEXT, recursive=True)
-    expected = Counter(re.findall(r"\w", tree.body.text() if tree.body else ""))
-    assert Counter(re.findall(r"\w", " ".join(texts(html)))) == expected
+    expected = re.findall(r"\w", tree.body.text() if tree.body else "")
+    found = re.findall(r"\w", " ".join(texts(html)))
+    if "<t" in html:  # browsers move text in a table that is in no cell before it
+        expected, found = sorted(expected), sorted(found)
+    assert found == expected
+
+
+@pytest.mark.parametrize("html", ["", "<!", "<body>", "<body>a", "</body>", "<td>", "<table><td>"])
+def test_the_shortest_pages_are_pages(html):
+    page = _native.Page(html)
+    assert [block.text for block in page.blocks] == (["a"] if html.endswith("a") else [])
+    assert len(_native.seen(page)) == len(page.blocks)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<meta name=description content='{}'>",
+        "<title>{}</title>",
+        "<script type='application/ld+json'>{}</script>",
+        "<h1>{}</h1>",
+        "<p>2020 {}",
+    ],
+)
+@pytest.mark.parametrize("shift", range(4))
+def test_no_limit_cuts_a_character_in_two(html, shift):
+    """Half a character is no text: Python could not read it, and the page would be lost."""
+    long = "-" * shift + " \N{EARTH GLOBE EUROPE-AFRICA}" * 50_000
+    head_of(_native.Page(html.format(long)))
+
+
+def test_text_beyond_the_largest_number_of_blocks_or_elements_is_kept():
+    num_paragraphs = MAX_BLOCKS + 1000
+    blocks = _native.Page("<p><a href=x>word</a>" * num_paragraphs).blocks
+    assert len(blocks) == MAX_BLOCKS
+    assert blocks[-1].text == "\n".join(["word"] * 1001)
+    assert blocks[-1].link_chars == 1001 * len("word")
+    full = "<i></i>" * 1_000_000
+    assert texts(f"<div>{full}<p>one</p><div>two</div></div>three") == ["one", "two", "three"]
+
+
+def test_a_model_of_other_features_is_refused():
+    """It would be read beyond the end of a row."""
+
+    def forest(feature, left=1):
+        return {
+            "feature": np.array([feature, 0, 0], np.int32),
+            "left": np.array([left, 1, 2], np.int32),
+            "right": np.array([2, 1, 2], np.int32),
+            "threshold": np.array([0.5, np.inf, np.inf]),
+            "value": np.array([0.0, -1.0, 1.0], np.float32),
+            "roots": np.array([0], np.int32),
+            "depths": np.array([1], np.int32),
+        }
+
+    seen, guessed = map(len, _native.feature_names())
+    page = _native.Page("<p>text")
+    assert _native.Model(forest(seen - 1), forest(seen + guessed - 1)).score(page).shape == (1,)
+    for first, second in [
+        (forest(seen), forest(0)),
+        (forest(0), forest(seen + guessed)),
+        (forest(0), forest(-1)),
+        (forest(0, left=3), forest(0)),
+        (forest(0, left=-1), forest(0)),
+    ]:
+        with pytest.raises(ValueError, match="does not fit"):
+            _native.Model(first, second)
 
 
 HOSTILE = {
@@ -233,15 +337,60 @@ HOSTILE = {
     "misnested": "<a><p></a>" * 100_000 + "deep",
     "items": "<ul><li>" * 50_000 + "deep",
     "end tags": "<p>deep" + "</p></div></b>" * 200_000,
+    "deep text": "<div>" * 250 + "word " * 400_000 + "deep",
+    "deep paragraphs": "<div>" * 250 + "<p>x" * 500_000 + "<p>deep",
+    "rows begun anew": "<table><tr><td>a<td>b<tr><td>a<td>b<tr>"
+    + "<td>x<td><table><tr><td><table><tr><td>y</table></table>" * 20_000
+    + "</table>deep",
+    "long language": f"<pre class='language-{'a' * 300_000}'>" + "<b></b>" * 100_000 + "deep",
+    "names": "".join(f"<x{i}></x{i}>" for i in range(200_000)) + "deep",
+    "formulas without end": "<math><mi>x" * 100_000 + "<p>deep",
+    "scripts that close themselves": "<script/>" * 300_000 + "deep",
+    "pictures without end": "<svg><g>" * 300_000 + "<p>deep",
 }
 
 
+@pytest.mark.parametrize("markdown", [False, True])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pages_take_linear_time(name):
+def test_hostile_pages_take_linear_time(name, markdown):
     started = time.process_time()
-    page = _native.Page(HOSTILE[name])
-    assert any(block.text.endswith("deep") for block in page.blocks)
+    page = _native.Page(HOSTILE[name], markdown)
+    assert page.blocks[-1].text.rstrip("*`").endswith("deep")
     _native.seen(page)
-    assert (
-        time.process_time() - started < SECONDS_A_PAGE * 2
-    )  # features and a busy machine included
+    assert time.process_time() - started < SECONDS_A_PAGE
+
+
+@pytest.mark.parametrize("part", ["<p>x", "<b></b>", "<td>", "<p class=a>x y z "])
+def test_hostile_pages_take_linear_memory(part):
+    num_bytes = 10_000_000
+    program = (
+        "import resource; from tasks.extract import _native;"
+        f"html = {part!r} * ({num_bytes} // {len(part)}) + 'end';"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024;"
+        "before = peak(); _native.seen(_native.Page(html)); print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(done.stdout) < BYTES_A_BYTE * num_bytes
+
+
+def test_the_model_scores_as_its_trainer_does():
+    """LightGBM on the same features is the witness, also at thresholds no float can hold."""
+    lightgbm = pytest.importorskip("lightgbm")
+    from tasks.extract.train import forest_arrays
+
+    words = ["a", "the", "of", "stone", "water", "shelf", "archive", "Read", "more", "2019"]
+    html = "".join(f"<p class=c{i % 7}>{' '.join(words[: i % 11])} {i}</p>" for i in range(300))
+    page = _native.Page(html)
+    seen = _native.seen(page)
+    labels = (np.arange(len(seen)) % 3 == 0).astype(float)
+
+    def fit(rows):
+        settings = {"objective": "cross_entropy", "num_leaves": 15, "verbose": -1, "num_threads": 1}
+        return lightgbm.train(settings, lightgbm.Dataset(rows, labels), num_boost_round=20)
+
+    first = fit(seen)
+    guess = first.predict(seen)
+    both = np.concatenate([seen, _native.guessed(page, guess.astype(np.float32))], axis=1)
+    second = fit(both)
+    model = _native.Model(forest_arrays(first), forest_arrays(second))
+    np.testing.assert_allclose(model.score(page), second.predict(both), atol=1e-6)

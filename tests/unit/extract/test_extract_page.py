@@ -1,7 +1,6 @@
 """What becomes of one page: text, title, or a reason."""
 
 import gzip
-import io
 import zlib
 
 import pytest
@@ -38,20 +37,20 @@ def html(body: str, charset: str = "utf-8") -> bytes:
 def test_menus_go_and_lists_headings_and_code_stay():
     body = (
         "<nav><ul><li><a href=/>Home</a><li><a href=/b>About us</a></ul></nav><main><article><div>"
-        f"<h1>On archives</h1><p>{PROSE}</p><p>{PROSE}</p><ul><li>first thing</ul>"
+        f"<h1>On archives</h1><p>{PROSE}</p><h2>Shelves</h2><p>{PROSE}</p><ul><li>first thing</ul>"
         "<pre>def f():\n    return 1</pre></div></article></main><footer>Copyright us</footer>"
     )
     text = page(http(html(body))).text
     assert "About us" not in text
-    assert "On archives" in text
+    assert "Shelves" in text
     assert "first thing" in text
     assert "def f():\n    return 1" in text
 
 
 def test_a_page_that_looks_like_a_menu_keeps_its_text():
-    rows = "".join(f"<tr><td><a href=/{n}>{PROSE} {n}</a></td></tr>" for n in range(20))
+    rows = "".join(f"<tr><td><a href=/{n}>Shelf {n}</a></td></tr>" for n in range(20))
     text = page(http(html(f"<nav><table>{rows}</table></nav>"))).text
-    assert text.count("the archive") >= 20
+    assert [f"Shelf {n}" in text for n in range(20)] == [True] * 20
 
 
 @pytest.mark.parametrize(
