@@ -3,7 +3,8 @@
 Pure. In: the texts of a host's pages. Out: the paragraphs that are the site's own, and the texts
 without them. At the edges of a text, where headers and footers stand, any such paragraph goes;
 inside it only a long one does, as short ones that come again there (``Parameters``, ``See also``)
-are the headings of content.
+are the headings of content. A page that repeats more than it says is another copy of its content,
+not a page full of headers: it is left whole, for dedup.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import xxhash
 
 MIN_INNER_CHARS = 40
+MIN_OWN_SHARE = 0.5  # of a page's characters, or it is a copy
 BREAK = "\n\n"
 MAX_KEYS_AT_ONCE = 20_000_000  # that are sorted in memory; 16 bytes each
 
@@ -59,7 +61,10 @@ def without_repeats(host: str, text: str, repeated: np.ndarray) -> tuple[str, in
         for paragraph, repeats in zip(paragraphs[start:end], is_repeated[start:end], strict=True)
         if not repeats or len(paragraph) < MIN_INNER_CHARS
     ]
-    return BREAK.join(kept), len(paragraphs) - len(kept)
+    left = BREAK.join(kept)
+    if len(left) < MIN_OWN_SHARE * len(text):
+        return text, 0
+    return left, len(paragraphs) - len(kept)
 
 
 def _keys(host: str, text: str) -> Iterator[int]:

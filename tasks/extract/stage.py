@@ -132,15 +132,13 @@ def drop_repeats(
         for table in read_tables(first_pass / "dropped" / part_name(index)):
             shard.pass_on_dropped(table)
         for table in read_tables(first_pass / part_name(index)):
-            texts, reasons = [], []
+            texts = []
             for url, text in zip(table["url"].to_pylist(), table["text"].to_pylist(), strict=True):
                 own, num = without_repeats(_host(url), text, repeated)
-                is_kept = not num or len(own) >= config.min_chars
-                texts.append(own if is_kept else text)
-                reasons.append(None if is_kept else "site_boilerplate")
+                texts.append(own)
                 num_removed += num
-                text_bytes += len(own.encode()) if is_kept else 0
-            shard.split(set_column(table, "text", texts), reasons)
+                text_bytes += len(own.encode())
+            shard.split(set_column(table, "text", texts), [None] * len(texts))
     return {
         "funnel": shard.funnel.model_dump(),
         "num_removed": num_removed,
