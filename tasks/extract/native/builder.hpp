@@ -67,8 +67,8 @@ private:
 
     static constexpr size_t MAX_DEPTH = 256, MAX_INLINE_DEPTH = 192;
     // Of a page's first, later ones are not entered; text loses no letter by it. A block's features
-    // and scores take about 1.5 KB and 5 µs, an element's 150 bytes.
-    static constexpr size_t MAX_ELEMENTS = 1000000, MAX_BLOCKS = 100000;
+    // and scores take about 3 KB and 10 µs, an element's 150 bytes.
+    static constexpr size_t MAX_ELEMENTS = 1000000, MAX_BLOCKS = 50000;
     static constexpr size_t MAX_LANGUAGE_BYTES = 40;
     static constexpr size_t MAX_ANCHORS = 5000, MAX_METAS = 400, MAX_META_BYTES = 4000;
     static constexpr size_t MAX_JSON_LD = 30, MAX_JSON_LD_BYTES = 200000;
