@@ -134,7 +134,7 @@ private:
     // is theirs. Where none comes, that would be the rest of the page.
     bool ends_itself(const Token& token) {
         if (!token.is_self_closing) return false;
-        if (token.info.tag == Tag::MATH) return true;
+        if (token.info.tag == Tag::MATH || token.info.tag == Tag::SVG) return true;
         return token.info.traits & RAW && (is_xml_ || !tokens_.has_end(token.name));
     }
 

@@ -157,20 +157,20 @@ private:
         size_t length = 0;
         for (size_t at = 0; at <= text.size(); ++at) {
             const unsigned char c = at < text.size() ? text[at] : ' ';
-            const bool is_part = is_letter(c) || is_digit(c) || (c >= 0x80 && !is_wide_punctuation(text, at));
+            const bool is_wide = is_wide_punctuation(text, at);
+            const bool is_part = is_letter(c) || is_digit(c) || (c >= 0x80 && !is_wide);
             if (is_part && length < sizeof word) word[length++] = lower(static_cast<char>(c));
             else if (!is_part && length) {
                 see(std::string_view(word, length));
                 length = 0;
             }
+            if (is_wide) at += 2;
         }
     }
 
+    // U+2000…U+203F, of three bytes: blanks, dashes, quotation marks, bullets, ellipsis.
     static bool is_wide_punctuation(std::string_view text, size_t at) {
-        // U+2000…U+203F: blanks, dashes, quotation marks, bullets, ellipsis. Only the first of three
-        // bytes is told here, so the other two make a word of their own: the model has learned it so.
-        return static_cast<unsigned char>(text[at]) == 0xE2 && at + 1 < text.size() &&
-               static_cast<unsigned char>(text[at + 1]) == 0x80;
+        return at + 2 < text.size() && text.substr(at, 2) == "\xE2\x80";
     }
 
     static void count_signs(std::string_view text, TextStats& s) {

@@ -72,8 +72,9 @@ private:
         for (const Block& block : page_.blocks)
             if (block.table >= 0) shapes_[block.table].add(block);
         for (const auto& [table, shape] : shapes_) {
-            const auto outer = shapes_.find(enclosing_table(table));
-            if (outer != shapes_.end()) outer->second.holds_other = true;
+            int32_t outer = enclosing_table(table);
+            while (outer >= 0 && !shapes_.count(outer)) outer = enclosing_table(outer);
+            if (outer >= 0) shapes_.at(outer).holds_other = true;
         }
     }
 
