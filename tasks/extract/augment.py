@@ -1,13 +1,16 @@
-"""Pages with more on them: teasers of other articles, or comments, added where sites put them.
+"""Pages made of pages: with teasers of other articles or comments on them, or in no known language.
 
 Pure, given a source of randomness. What is added is running text, so that a model must learn from
 its place, its repetition and its surroundings that it is not the page's main text; the few pages
-with gold texts show too little of that.
+with gold texts show too little of that. A page whose letters are exchanged looks like one in a
+language of which no word is known; most languages are like that to the model.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
 from random import Random
+from string import ascii_lowercase, ascii_uppercase
 
 MIN_PARAGRAPH_CHARS, MAX_PARAGRAPH_CHARS = 60, 900
 MAX_PARAGRAPHS_PER_PAGE = 12
@@ -43,6 +46,25 @@ COMMENT_HEADS = (
 COMMENT_TITLES = ("Comments", "12 comments", "Kommentare", "Responses", "Leave a reply", "")
 NAMES = ("Anna", "Peter K.", "guest", "Maria", "John Smith", "bob77", "Thomas", "admin", "Luc")
 REPLIES = ("", '<a href="#">Reply</a>', '<a href="#">Antworten</a>')
+
+
+# ROT13, over what is neither a tag, nor a character reference, nor the content of a script.
+EXCHANGED = str.maketrans(
+    ascii_lowercase + ascii_uppercase,
+    "".join(letters[13:] + letters[:13] for letters in (ascii_lowercase, ascii_uppercase)),
+)
+NO_TEXT = re.compile(
+    r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>|&#?\w+;", re.IGNORECASE | re.DOTALL
+)
+
+
+def in_no_language(html: str) -> str:
+    """The same page with its letters exchanged; ``text.translate(EXCHANGED)`` does it to a text."""
+    parts, end = [], 0
+    for found in NO_TEXT.finditer(html):
+        parts += [html[end : found.start()].translate(EXCHANGED), found.group()]
+        end = found.end()
+    return "".join(parts) + html[end:].translate(EXCHANGED)
 
 
 def paragraphs_of(text: str) -> list[str]:

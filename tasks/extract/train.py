@@ -2,11 +2,13 @@
 
     python -m tasks.extract.train --data ../shared/data/web
 
-Three kinds of pages teach it. Where somebody wrote down the whole main text (article-extraction
+Several kinds of pages teach it. Where somebody wrote down the whole main text (article-extraction
 benchmark, readability's test pages), its blocks are the labels. Where only a few segments are known
 that must or must not appear (trafilatura's set), and where nothing is known, trafilatura's own
-output under three settings is the teacher, and the known segments overrule it. Each page is learned
-a second time with teasers or comments added (``augment``), which are not main text.
+output under three settings is the teacher, and the known segments overrule it. The pages of the
+Universal Declaration are nothing but main text, in 300 languages. All others are learned a second
+time with teasers or comments added (``augment``), which are not main text, and every other one of
+these in no known language.
 
 The model is two boosted forests: the second sees the first one's guess of each block's
 surroundings, which the first made without having learned from that site.
@@ -32,7 +34,7 @@ import numpy as np
 
 from tasks.extract import _native
 from tasks.extract.archive import read_archive
-from tasks.extract.augment import augmented, paragraphs_of
+from tasks.extract.augment import EXCHANGED, augmented, in_no_language, paragraphs_of
 from tasks.extract.body import Refused, record_body
 from tasks.extract.charset import decode
 from tasks.extract.content import MODEL_FILE, content_model, load_model
@@ -42,14 +44,16 @@ from tasks.extract.records import Record
 GOLD_SETS = ("fulltext-article-extraction-benchmark", "fulltext-readability")
 SEGMENT_SET = "segments-trafilatura"
 UNLABELLED_SETS = ("pages-postlight-fixtures",)
-SET_WEIGHTS = {**dict(zip(GOLD_SETS, (2.5, 1.6), strict=True)), SEGMENT_SET: 0.6}
+WHOLE_SET = "site-udhr"  # of pages that are main text and nothing else
+SET_WEIGHTS = {**dict(zip(GOLD_SETS, (2.5, 1.6), strict=True)), SEGMENT_SET: 0.6, WHOLE_SET: 0.15}
 UNLABELLED_WEIGHT = 0.3
 NUM_FOLDS = 5
 NUM_TREES = (300, 250)
 MAX_PAGE_BYTES = 50_000_000
 KNOWN_WEIGHT = 3.0  # of a block that holds a known segment, against one that the teacher judged
 UNKNOWN_HOST = "unknown.invalid"
-TWIN_WEIGHT = 0.2
+TWIN_WEIGHT = 0.25
+EXCHANGED_SHARE = 0.5
 AUGMENT_SEED = 0
 TEACHER_SETTINGS: tuple[dict[str, Any], ...] = (
     {},
@@ -125,8 +129,25 @@ def read_examples(data: Path) -> list[Example]:
             if not (example := _example(page)).page.blocks:
                 continue
             examples.append(example)
-            examples.append(_twin(example, augmented(page.html, page.taught[0], others, random)))
+            html = augmented(page.html, page.taught[0], others, random)
+            is_exchanged = random.random() < EXCHANGED_SHARE
+            examples.append(
+                _twin(example, in_no_language(html) if is_exchanged else html, is_exchanged)
+            )
         print(f"{set_name}: labelled in {time.monotonic() - started:.0f} s", flush=True)
+    for item_id, _, html in read_pages(data, WHOLE_SET):
+        whole = _native.Page(html)
+        ones = np.ones(len(whole.blocks))
+        examples.append(
+            Example(
+                set_name=WHOLE_SET,
+                item_id=item_id,
+                site=WHOLE_SET,
+                page=whole,
+                labels=ones,
+                weights=_weights(whole, ones, WHOLE_SET),
+            )
+        )
     return examples
 
 
@@ -153,11 +174,13 @@ def _example(source: _Source) -> Example:
     )
 
 
-def _twin(example: Example, html: str) -> Example:
+def _twin(example: Example, html: str, is_exchanged: bool) -> Example:
     """The same page with things added to it, none of which are main text."""
     page = _native.Page(html)
     labels, weights = np.zeros(len(page.blocks)), np.full(len(page.blocks), example.weights.mean())
     old, new = ([block.text for block in p.blocks] for p in (example.page, page))
+    if is_exchanged:
+        old = [text.translate(EXCHANGED) for text in old]
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     for start, to, length in matcher.get_matching_blocks():
         labels[to : to + length] = example.labels[start : start + length]

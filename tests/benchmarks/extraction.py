@@ -25,6 +25,7 @@ from tasks.extract.content import as_text, keep_blocks, read_content
 from tasks.extract.train import (
     GOLD_SETS,
     SEGMENT_SET,
+    model_bytes,
     read_examples,
     read_gold,
     read_pages,
@@ -138,10 +139,12 @@ def run(extract: Extractor, pages: Sequence[tuple[str, str]], num_rounds: int) -
     return best
 
 
-def held_out_texts(data: Path) -> dict[str, dict[str, str]]:
+def held_out_texts(data: Path, save: Path | None) -> dict[str, dict[str, str]]:
     """Texts by set and item id, each by a model that never saw the page's site."""
     examples = read_examples(data)
     trained = train(examples, held_out=True)
+    if save:
+        save.write_bytes(model_bytes(trained))
     texts: dict[str, dict[str, str]] = {}
     for example, scores in zip(examples, trained.held_out_scores, strict=True):
         if example.is_augmented:
@@ -160,9 +163,10 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with pages/ and gold/")
     parser.add_argument("--held-out", action="store_true", help="also score by cross-validation")
+    parser.add_argument("--save", type=Path, help="with --held-out: where to keep the model of all")
     parser.add_argument("--rounds", type=int, default=1, help="timed rounds  [default: 1]")
     args = parser.parse_args()
-    held_out = held_out_texts(args.data) if args.held_out else {}
+    held_out = held_out_texts(args.data, args.save) if args.held_out else {}
     for name in (*GOLD_SETS, SEGMENT_SET):
         gold = read_gold(args.data, name)
         pages = [(key, html) for key, _, html in read_pages(args.data, name) if key in gold]

@@ -119,7 +119,7 @@ def test_no_text_is_mojibake_or_turned_around(external_data: Path):
 @pytest.mark.external
 def test_the_language_is_the_one_the_page_declares(external_data: Path):
     def complaint(declaration: Declaration) -> str | None:
-        found = describe(declaration.head, "https://a.example/").declared_language
+        found = declaration.page.metadata.declared_language
         # "und" says that the language is undetermined: no declaration.
         meant = None if declaration.language == "und" else declaration.language
         return None if found == meant else f"{found!r} is no {meant!r}"
@@ -132,7 +132,7 @@ def test_the_title_is_one_of_the_pages_two(external_data: Path):
     def complaint(declaration: Declaration) -> str | None:
         headings = [text for kind, _, text in declaration.head.signs if kind == "h1"]
         titles = [title.translate(C1_MEANT) for title in (declaration.head.title, *headings)]
-        found = declaration.page.title
+        found = declaration.page.metadata.title
         described = describe(declaration.head, "https://a.example/").title
         return None if {found, described} <= set(titles) else f"{found!r}, {described!r}: {titles}"
 

@@ -440,10 +440,17 @@ private:
             needs_space_ = true;
             return length;
         }
-        if (sign == "\xC2\xAD" || sign == "\xE2\x80\x8B" || sign == "\xEF\xBB\xBF") return length;
+        if (sign == "\xC2\xAD" || sign == "\xEF\xBB\xBF") return length;
+        if (sign == "\xE2\x80\x8B" && !follows_unspaced_script()) return length;
         open_block();
         append(sign);
         return length;
+    }
+
+    // Scripts without spaces, from Thai on, may set words apart by zero-width spaces.
+    bool follows_unspaced_script() const {
+        const std::string& text = block_.text;
+        return text.size() >= 3 && static_cast<unsigned char>(text[text.size() - 3]) >= 0xE0;
     }
 
     void append(std::string_view sign) {

@@ -55,6 +55,7 @@ def text_of(html: str, markdown: bool = False) -> str:
         ("<h1>head</h2>tail", ["head", "tail"]),
         ("  many \n\t blanks&nbsp; here ", ["many blanks here"]),
         ("soft&shy;hyphen zero​width", ["softhyphen zerowidth"]),
+        ("ꦥ\u200bꦿꦚ", ["ꦥ\u200bꦿꦚ"]),
         ("2 < 3 &amp;&amp; 4 > 1", ["2 < 3 && 4 > 1"]),
         ("<p>cut <a href='x", ["cut"]),
         ("<p title='a > b'>quoted", ["quoted"]),
