@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
+
+from tasks.crawl.retry_after import retry_after_seconds
 
 # Common Crawl's CDN answers 403, its bucket 503, when asked too much.
 BUSY_STATUSES = frozenset((403, 408, 425, 429, 500, 502, 503, 504))
@@ -95,7 +95,7 @@ class _HttpHost:
                 if answer.status_code in BUSY_STATUSES:
                     raise BusyError(
                         f"status {answer.status_code}",
-                        _retry_after_seconds(answer.headers.get("Retry-After", "")),
+                        retry_after_seconds(answer.headers.get("Retry-After", "")),
                     )
                 yield self._body(answer, start, stop)
         except httpx.TransportError as error:
@@ -214,13 +214,3 @@ def _whole(total: int, tag: str, chunks: Iterator[bytes], start: int, stop: int 
     if stop is not None or start < 0:
         raise ValueError("the host of base_url serves no byte ranges; use another")
     return Body(0, total, tag, chunks)
-
-
-def _retry_after_seconds(value: str) -> float | None:
-    """The pause that a Retry-After header asks for, in seconds or until a date."""
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None

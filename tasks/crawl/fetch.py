@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TypeVar
 
@@ -37,6 +35,7 @@ from tasks.crawl.config import SourceConfig
 from tasks.crawl.record import KEPT_HEADERS
 from tasks.crawl.reservations import MAX_FILE_BYTES as MAX_TDM_BYTES
 from tasks.crawl.reservations import TDM_PATH, Reservations
+from tasks.crawl.retry_after import retry_after_seconds
 from tasks.crawl.robots import MAX_REDIRECTS, MAX_ROBOTS_BYTES, Robots, product_token
 from tasks.crawl.sitemaps import (
     MAX_FILE_BYTES,
@@ -358,7 +357,7 @@ async def _read(url: str, response: aiohttp.ClientResponse, limit_bytes: int, cu
         reason = "redirect" if location else "bad_redirect"
         return Answer(url, reason, status, headers, location=location)
     if status != 200:
-        retry_after = _retry_after_seconds(response.headers.get("Retry-After", ""))
+        retry_after = retry_after_seconds(response.headers.get("Retry-After", ""))
         return Answer(url, f"status_{status}", status, headers, retry_after=retry_after)
     encodings = ",".join(response.headers.getall("Content-Encoding", []))
     body, is_cut = await _read_body(response, limit_bytes)
@@ -381,12 +380,3 @@ async def _read_body(response: aiohttp.ClientResponse, limit_bytes: int) -> tupl
         if len(body) > limit_bytes:
             return bytes(body[:limit_bytes]), True
     return bytes(body), False
-
-
-def _retry_after_seconds(value: str) -> float | None:
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
