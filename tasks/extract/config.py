@@ -79,3 +79,8 @@ class ExtractConfig(ExtractRules):
     licence: str | None = Field(
         None, title="Licence", description="SPDX name of the source's licence, if known"
     )
+
+    @property
+    def learns_sites(self) -> bool:
+        """Whether paragraphs that a site repeats are taken out; code repeats itself by right."""
+        return self.drop_site_boilerplate and self.kind == "prose"

@@ -44,18 +44,17 @@ def run(context: StageContext, config: ExtractConfig) -> Outcome:
             f"the input of source {config.source!r} holds no archive; "
             f"expected files ending in {', '.join(ARCHIVE_SUFFIXES)}"
         )
-    learns_sites = config.drop_site_boilerplate and config.kind == "prose"
-    folder = context.path / FIRST_PASS if learns_sites else context.path
+    folder = context.path / FIRST_PASS if config.learns_sites else context.path
     folder.mkdir(exist_ok=True)
     results = context.map(
         extract_archive,
         [(*archive, folder, index, config) for index, archive in enumerate(archives)],
         key="archive",
-        names=lambda index: _names(folder.relative_to(context.path), index, learns_sites),
+        names=lambda index: _names(folder.relative_to(context.path), index, config.learns_sites),
     )
     skipped = sum((Counter(result["skipped"]) for result in results), Counter[str]())
     metrics: dict[str, Any] = {"skipped_records": dict(sorted(skipped.items()))}
-    if learns_sites:
+    if config.learns_sites:
         repeated = _site_paragraphs(folder, len(archives), config)
         results = context.map(
             drop_repeats,
@@ -105,7 +104,7 @@ def extract_archive(
                     text_bytes += _write(shard, record, page, config)
                     if not page.reason:
                         keys.append(_site_keys(record.url, page.text))
-    if config.drop_site_boilerplate and config.kind == "prose":
+    if config.learns_sites:
         np.save(folder / keys_name(index), np.concatenate([NO_KEYS, *keys], axis=1))
     return {
         "funnel": shard.funnel.model_dump(),
