@@ -61,10 +61,18 @@ def keep_blocks(blocks: Sequence[Block], scores: np.ndarray) -> np.ndarray:
     for least_score in (KEEP_SCORE, DOUBTFUL_SCORE):
         kept = scores >= least_score
         if num_chars[kept].sum() >= MIN_KEPT_CHARS:
-            return kept
+            return _with_terms(blocks, kept)
     if num_chars[kept].sum() >= MIN_KEPT_SHARE * num_chars.sum():
-        return kept
+        return _with_terms(blocks, kept)
     return np.ones(len(blocks), bool)
+
+
+def _with_terms(blocks: Sequence[Block], kept: np.ndarray) -> np.ndarray:
+    """A definition is kept with the terms that it defines."""
+    for at in range(len(blocks) - 2, -1, -1):
+        if blocks[at].kind == Kind.TERM and kept[at + 1]:
+            kept[at] = True
+    return kept
 
 
 def _comments(page: _native.Page) -> np.ndarray:

@@ -163,3 +163,10 @@ def test_mutated_pages_get_a_text_or_a_reason(tmp_path):
     rows = fuzz(Pages(None, seed=0), range(60), limit_seconds=30, save=tmp_path)
     assert sum(row.num_violations for row in rows.values()) == 0
     assert len(rows) > 5
+
+
+def test_a_definition_is_kept_with_its_terms():
+    entries = "".join(f"<dt>open_{n}(path)<dt>op{n}<dd>{PROSE}" for n in range(8))
+    text = page(http(html(f"<main><h1>Functions</h1><p>{PROSE}<dl>{entries}</dl></main>"))).text
+    for n in range(8):
+        assert f"open_{n}(path)\nop{n}\n{PROSE}" in text
