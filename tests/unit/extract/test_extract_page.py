@@ -169,4 +169,4 @@ def test_a_definition_is_kept_with_its_terms():
     entries = "".join(f"<dt>open_{n}(path)<dt>op{n}<dd>{PROSE}" for n in range(8))
     text = page(http(html(f"<main><h1>Functions</h1><p>{PROSE}<dl>{entries}</dl></main>"))).text
     for n in range(8):
-        assert f"open_{n}(path)\nop{n}\n{PROSE}" in text
+        assert f"open_{n}(path)\nop{n}\n{PROSE.strip()}" in text
