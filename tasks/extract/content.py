@@ -48,10 +48,11 @@ def read_content(html: str, *, markdown: bool = False, comments: bool = False) -
         comments: keep readers' comments too.
     """
     page = _native.Page(html, markdown)
-    kept = keep_blocks(page.blocks, content_model().score(page))
+    blocks = page.blocks
+    kept = keep_blocks(blocks, content_model().score(page))
     if comments:
         kept |= _comments(page)
-    blocks = [block for block, keep in zip(page.blocks, kept, strict=True) if keep]
+    blocks = [blocks[at] for at in np.flatnonzero(kept).tolist()]
     return Content(as_markdown(blocks) if markdown else as_text(blocks), head_of(page))
 
 
@@ -69,8 +70,8 @@ def keep_blocks(blocks: Sequence[Block], scores: np.ndarray) -> np.ndarray:
 
 def _with_terms(blocks: Sequence[Block], kept: np.ndarray) -> np.ndarray:
     """A definition is kept with the terms that it defines."""
-    for at in range(len(blocks) - 2, -1, -1):
-        if blocks[at].kind == Kind.TERM and kept[at + 1]:
+    for at in np.flatnonzero(~kept[:-1])[::-1].tolist():
+        if kept[at + 1] and blocks[at].kind == Kind.TERM:
             kept[at] = True
     return kept
 

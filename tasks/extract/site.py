@@ -49,6 +49,8 @@ def repeated_keys(
 
 def without_repeats(host: str, text: str, repeated: np.ndarray) -> tuple[str, int]:
     """``text`` without what its host repeats, and how many paragraphs that were."""
+    if not len(repeated):
+        return text, 0
     keys = np.fromiter(_keys(host, text), np.uint64)
     is_repeated = np.isin(keys, repeated)
     if not is_repeated.any():
@@ -69,5 +71,4 @@ def without_repeats(host: str, text: str, repeated: np.ndarray) -> tuple[str, in
 
 def _keys(host: str, text: str) -> Iterator[int]:
     for paragraph in text.split(BREAK):
-        line = f"{host}\n{' '.join(paragraph.split())}"
-        yield xxhash.xxh3_64_intdigest(line.encode()) or 1  # 0 stands for the page
+        yield xxhash.xxh3_64_intdigest(f"{host}\n{paragraph}".encode()) or 1  # 0: the page

@@ -4,7 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +20,14 @@ from tasks.extract.archive import ARCHIVE_SUFFIXES, read_archive
 from tasks.extract.config import ExtractConfig
 from tasks.extract.described import described, fetched_at
 from tasks.extract.guard import Failure, Guard
+from tasks.extract.metadata import Metadata
 from tasks.extract.page import Page
 from tasks.extract.records import PAGE_TYPES, BadRecord, Record
 from tasks.extract.site import host_key, page_keys, repeated_keys, without_repeats
 
 FIRST_PASS = ".first-pass"  # shards before what their sites repeat is known
 NO_KEYS = np.empty((2, 0), np.uint64)
+METADATA_COLUMNS = [field.name for field in fields(Metadata)]
 PAGE_FUNCTION = "tasks.extract.page:extract_page"
 BATCH_RECORDS = 32
 BATCH_BYTES = 1_000_000  # what stays in a processor's cache is handed over at half the cost
@@ -200,7 +202,7 @@ def _write(shard: ShardWriter, record: Record, page: Page, config: ExtractConfig
         "language": page.language,
         "language_score": page.language_score,
         "metadata": _metadata(record, page),
-        **asdict(page.metadata),
+        **{name: getattr(page.metadata, name) for name in METADATA_COLUMNS},
         **_source_columns(config),
         **described(record),
     }
