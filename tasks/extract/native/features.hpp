@@ -36,7 +36,13 @@ public:
     const std::vector<std::string>& names() const { return names_; }
     size_t num_rows() const { return num_rows_; }
     size_t width() const { return names_.size(); }
-    const float* row(size_t index) const { return values_.data() + index * width(); }
+
+    // Its columns, one after the other.
+    void append_columns(std::vector<float>& columns) const {
+        for (size_t column = 0; column < width(); ++column)
+            for (size_t row = 0; row < num_rows_; ++row)
+                columns.push_back(values_[row * width() + column]);
+    }
 
 private:
     std::vector<float> values_;

@@ -1,6 +1,6 @@
 // A forest: boosted decision trees, evaluated.
 //
-// In: rows of numbers. Out: for each the sum of the leaves it falls into, as a score from 0 to 1.
+// In: columns of numbers. Out: for each row the sum of the leaves it falls into, as a score from 0 to 1.
 #pragma once
 
 #include <algorithm>
@@ -42,33 +42,33 @@ public:
         return values_.size() == nodes_.size();
     }
 
-    std::vector<float> scores(const std::vector<const float*>& rows) const {
-        std::vector<double> sums(rows.size(), 0);
-        for (size_t begin = 0; begin < rows.size(); begin += ROWS_A_BATCH)
-            add_up(rows, begin, std::min(rows.size(), begin + ROWS_A_BATCH), sums);
+    // ``columns``: one after the other, each of ``num_rows`` numbers. A tree asks for few of them, so
+    // that by columns what it asks for stays in the processor's nearest cache.
+    std::vector<float> scores(const std::vector<float>& columns, size_t num_rows) const {
+        std::vector<double> sums(num_rows, 0);
+        for (size_t begin = 0; begin < num_rows; begin += ROWS_A_BATCH)
+            add_up(columns.data(), num_rows, begin, std::min(num_rows, begin + ROWS_A_BATCH), sums);
         std::vector<float> scores;
-        scores.reserve(rows.size());
+        scores.reserve(num_rows);
         for (const double sum : sums) scores.push_back(static_cast<float>(1 / (1 + std::exp(-sum))));
         return scores;
     }
 
 private:
-    // As many as stay in a processor's cache from tree to tree.
     static constexpr size_t ROWS_A_BATCH = 256;
 
     // Tree by tree, each row as many steps as the tree is deep: a processor that need not guess when
     // a row is done follows several at once.
-    void add_up(const std::vector<const float*>& rows, size_t begin, size_t end,
+    void add_up(const float* columns, size_t num_rows, size_t begin, size_t end,
                 std::vector<double>& sums) const {
         for (const Tree& tree : trees_) {
-            for (size_t i = begin; i < end; ++i) {
-                const float* row = rows[i];
+            for (size_t row = begin; row < end; ++row) {
                 int32_t at = tree.root;
                 for (int32_t step = 0; step < tree.depth; ++step) {
                     const Node& node = nodes_[at];
-                    at = node.children[row[node.feature] > node.threshold];
+                    at = node.children[columns[node.feature * num_rows + row] > node.threshold];
                 }
-                sums[i] += values_[at];
+                sums[row] += values_[at];
             }
         }
     }

@@ -31,20 +31,11 @@ struct Model {
     std::vector<float> score(const Page& page) const {
         const Features features(page);
         const Table seen = features.seen();
-        const size_t num_rows = seen.num_rows();
-        std::vector<const float*> rows;
-        for (size_t i = 0; i < num_rows; ++i) rows.push_back(seen.row(i));
-        const std::vector<float> guess = first.scores(rows);
-        const Table guessed = features.guessed(guess.data());
-        const size_t width = seen.width() + guessed.width();
-        std::vector<float> both(num_rows * width);
-        for (size_t i = 0; i < num_rows; ++i) {
-            float* row = &both[i * width];
-            std::copy_n(seen.row(i), seen.width(), row);
-            std::copy_n(guessed.row(i), guessed.width(), row + seen.width());
-            rows[i] = row;
-        }
-        return second.scores(rows);
+        std::vector<float> columns;
+        seen.append_columns(columns);
+        const std::vector<float> guess = first.scores(columns, seen.num_rows());
+        features.guessed(guess.data()).append_columns(columns);
+        return second.scores(columns, seen.num_rows());
     }
 };
 
