@@ -30,7 +30,10 @@ from tasks.common.manifest import ArtifactRef, Identity, Manifest, Provenance
 from tasks.common.shard import count_rows
 from tasks.common.store import Artifact, Store, Workspace
 
-PROVENANCE_TOOLS = ("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "resiliparse")
+PROVENANCE_TOOLS = (
+    *("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "resiliparse"),
+    *("chardetng-py", "mwparserfromhell", "pypdfium2"),
+)
 
 
 class Machine(BaseModel):

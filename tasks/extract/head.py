@@ -1,7 +1,8 @@
 """The parts of a page's markup in which it speaks about itself.
 
-What the markup's reader picks out and hands to ``metadata``; the rules for picking stand here,
-once.
+What the markup's reader picks out and hands to ``metadata``. The rules for picking stand here; the
+compiled reader (``native/signs.hpp``) follows them, and tests compare it with a plain one that
+reads them from here.
 """
 
 import re
