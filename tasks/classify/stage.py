@@ -228,4 +228,4 @@ def _scores_name(index: int) -> str:
     return f"{HIDDEN_FOLDER}/scores-{index:05d}.json"
 
 
-STAGE = Stage(name="classify", version=1, config=ClassifyConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="classify", version=2, config=ClassifyConfig, inputs=("documents",), run=run)

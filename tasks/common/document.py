@@ -8,6 +8,7 @@ import hashlib
 
 import pyarrow as pa
 
+SCORES = pa.map_(pa.string(), pa.float32())
 DOCUMENT_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # 128 bits in hex, see document_id
@@ -24,12 +25,20 @@ DOCUMENT_SCHEMA = pa.schema(
         pa.field("fetched_at", pa.string()),  # ISO 8601, UTC, as the archive states it
         pa.field("licence", pa.string()),
         pa.field("metadata", pa.string()),  # JSON object: the archive record's own headers
+        pa.field("opt_outs", pa.list_(pa.string())),  # what the page reserves, such as "noai"
         pa.field("declared_language", pa.string()),  # BCP 47, as the page or server declares it
         pa.field("language", pa.string()),  # ISO 639-1, as detected in the text
         pa.field("language_score", pa.float32()),
+        pa.field("language_shares", SCORES),  # language → share of the text's characters
+        pa.field("tags", pa.list_(pa.string())),  # what filter notes but does not drop for
+        pa.field("signals", SCORES),  # measures of the text, by name, where they are asked for
+        pa.field("cluster_id", pa.string()),  # the least id among a document and its copies
+        pa.field("cluster_size", pa.int32()),  # how many they are; 1 for a document without copies
         pa.field("quality_score", pa.float32()),  # 0…1, set by classify
+        pa.field("toxicity_score", pa.float32()),  # 0…1, set by classify
         pa.field("domain", pa.string()),
         pa.field("domain_score", pa.float32()),
+        pa.field("domain_scores", SCORES),  # subject → probability
     ]
 )
 

@@ -155,4 +155,4 @@ def _signatures_name(index: int) -> str:
     return f"{SIGNATURES_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="dedup", version=3, config=DedupConfig, inputs=("documents", "pages"), run=run)
+STAGE = Stage(name="dedup", version=4, config=DedupConfig, inputs=("documents", "pages"), run=run)

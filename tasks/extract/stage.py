@@ -245,4 +245,4 @@ def _warn_of_damage(log: logging.Logger, funnel: Funnel) -> None:
         log.warning("%d records are damaged or cut; see dropped/", num_bad)
 
 
-STAGE = Stage(name="extract", version=2, config=ExtractConfig, inputs=("pages",), run=run)
+STAGE = Stage(name="extract", version=3, config=ExtractConfig, inputs=("pages",), run=run)

@@ -66,4 +66,4 @@ def _candidates(table: pa.Table) -> list[Candidate]:
     return candidates
 
 
-STAGE = Stage(name="filter", version=2, config=FilterConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="filter", version=3, config=FilterConfig, inputs=("documents",), run=run)

@@ -135,4 +135,4 @@ def _identity(config: IngestConfig) -> Mapping[str, Any]:
     return config.model_dump(mode="json") | {"paths": checksums(config.paths)}
 
 
-STAGE = Stage(name="ingest", version=3, config=IngestConfig, inputs=(), run=run, identity=_identity)
+STAGE = Stage(name="ingest", version=4, config=IngestConfig, inputs=(), run=run, identity=_identity)

@@ -216,4 +216,4 @@ def _index_name(index: int) -> str:
     return f"{INDEX_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="mix", version=2, config=MixConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="mix", version=3, config=MixConfig, inputs=("documents",), run=run)
