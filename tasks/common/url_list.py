@@ -5,7 +5,7 @@ too (``example.org``), or an address, which stands for all below it (``example.o
 ``https://example.org/a?b=c``): the two forms of the UT1 and squidGuard lists. Scheme, port, user,
 case, a leading ``www.`` and a trailing dot or slash make no difference, and names in other scripts
 are read in their ASCII form (WHATWG URL standard). A file is named as its document's URL is
-(``file:notes/a.txt``), a folder likewise.
+(``file://notes/a.txt``), a folder likewise.
 """
 
 from collections.abc import Iterable, Iterator

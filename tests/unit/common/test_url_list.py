@@ -1,4 +1,4 @@
-"""Lists of hosts and addresses: what an entry names, whatever its spelling, and what it does not."""
+"""Lists of hosts and addresses: what an entry names, in any spelling, and what it does not."""
 
 import pytest
 
@@ -16,7 +16,7 @@ NAMED = [
     ("bad.com/shop/", "https://www.bad.com/shop/item?id=1"),
     ("https://bad.com/a?b=c", "https://bad.com/a?b=c#part"),
     ("bad.com/a/../shop", "https://bad.com/%73hop/../shop"),
-    ("file:notes/", "file:notes/a.txt"),
+    ("file://notes/", "file://notes/a.txt"),
     ("127.0.0.1", "http://127.0.0.1:8000/x"),
     ("2001:db8::1", None),
 ]
