@@ -4,12 +4,13 @@ import sysconfig
 
 from flows.params import Params
 from tasks.classify.config import ClassifyConfig
+from tasks.common.mix_table import MixWeight
 from tasks.crawl.config import SourceConfig
 from tasks.dpo.config import DpoConfig
 from tasks.evaluate.config import EvaluateConfig
 from tasks.filter.config import FilterConfig
 from tasks.instruct.config import InstructConfig
-from tasks.mix.config import MixConfig, MixWeight
+from tasks.mix.config import MixConfig
 from tasks.preferences.config import PreferencesConfig
 from tasks.pretrain.config import PretrainConfig
 from tasks.sft.config import SftConfig

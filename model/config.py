@@ -5,6 +5,7 @@ that go back to the same dictionary. Whatever is wrong is said here, before any 
 """
 
 import dataclasses
+import itertools
 import math
 import types
 import typing
@@ -90,6 +91,7 @@ _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_l
 _GPT2: dict[str, Any] = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "llama-tiny": {"width": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "mlp_width": 176},
     "llama-demo": {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
     "llama-small": {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 1408},
     "llama-base": {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 2304},
@@ -135,24 +137,46 @@ class OptimConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MixturePhase(JsonConfig):
+    """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
+
+    first_step: int
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainData(JsonConfig):
-    """Token shards by source, the sources' weights in the mixture, and held-out shards."""
+    """Token shards by source, the sources' weights in the mixture, and held-out shards.
+
+    ``phases`` are later mixtures; a source has a weight in at least one of all, and no weight
+    where it is left out.
+    """
 
     groups: dict[str, list[str]]
     weights: dict[str, float]
     val: list[str] = field(default_factory=list)
+    phases: list[MixturePhase] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _require(bool(self.groups), "groups must name at least one source", self.groups)
         for name, paths in self.groups.items():
             _require(bool(paths), f"groups[{name!r}] must list at least one token shard", paths)
+        mixtures = [self.weights, *(phase.weights for phase in self.phases)]
         _require(
-            set(self.weights) == set(self.groups),
+            set().union(*mixtures) == set(self.groups),
             f"weights must name exactly the groups {sorted(self.groups)}",
-            sorted(self.weights),
+            sorted(set().union(*mixtures)),
         )
-        for name, weight in self.weights.items():
-            _require(0 < weight < math.inf, f"weights[{name!r}] must be positive", weight)
+        for weights in mixtures:
+            _require(bool(weights), "a mixture must have at least one source", weights)
+            for name, weight in weights.items():
+                _require(0 < weight < math.inf, f"weights[{name!r}] must be positive", weight)
+        starts = [0, *(phase.first_step for phase in self.phases)]
+        _require(
+            all(early < late for early, late in itertools.pairwise(starts)),
+            "phases must begin one after another, after step 0",
+            starts[1:],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,6 +160,8 @@ class PackedLoader:
     """Mixture-weighted windows of packed documents; each source goes round in its own seeded order.
 
     ``groups`` maps a source to its shards, ``weights`` to its share of the samples (any scale).
+    ``phases`` are later mixtures, each with the batch (from 0) at which it begins: a source goes on
+    in its own order where the last phase left it, and each phase keeps its own shares exactly.
     """
 
     rows_per_sample = 1
@@ -170,16 +173,18 @@ class PackedLoader:
         seq_len: int,
         batch_size: int,
         seed: int,
+        phases: Sequence[tuple[int, Mapping[str, float]]] = (),
     ) -> None:
-        if set(groups) != set(weights):
-            raise ValueError(f"weights {sorted(weights)} must name the groups {sorted(groups)}")
+        named = set(weights).union(*(later for _, later in phases))
+        if set(groups) != named:
+            raise ValueError(f"weights {sorted(named)} must name the groups {sorted(groups)}")
         self.sources = {name: TokenSource(name, groups[name], seq_len) for name in sorted(groups)}
         self.batch_size, self.seq_len, self.seed = batch_size, seq_len, seed
-        total = sum(weights.values())
-        self._weights = {n: round(weights[n] / total * _WEIGHT_UNITS) for n in self.sources}
-        if min(self._weights.values()) < 1:
-            raise ValueError(f"weights must be positive; got {dict(weights)}")
+        self._starts = [0, *(start for start, _ in phases)]
+        self._units = [_units(own) for own in (weights, *(later for _, later in phases))]
+        self._phase = 0
         self.counts = dict.fromkeys(self.sources, 0)
+        self._before_phase = dict(self.counts)
 
     @property
     def vocab_size(self) -> int:
@@ -188,6 +193,7 @@ class PackedLoader:
 
     def next_batch(self) -> TokenBatch:
         """(B, T) inputs and targets; every position is valid."""
+        self._enter_phase()
         return _packed_batch([self._next_window() for _ in range(self.batch_size)])
 
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
@@ -210,27 +216,52 @@ class PackedLoader:
         """Tokens trained on, by source."""
         return {name: count * self.seq_len for name, count in self.counts.items()}
 
-    def state_dict(self) -> dict[str, int]:
-        """Samples taken, by source: all there is to remember."""
-        return dict(self.counts)
+    def state_dict(self) -> dict[str, Any]:
+        """Samples taken, by source, in all and before the present phase: all there is to know."""
+        return {"taken": dict(self.counts), "before_phase": dict(self._before_phase)}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken."""
-        if set(state) != set(self.sources):
+        taken, before = state["taken"], state["before_phase"]
+        if set(taken) != set(self.sources):
             raise ValueError(
-                f"the checkpoint's sources {sorted(state)} are not this job's "
+                f"the checkpoint's sources {sorted(taken)} are not this job's "
                 f"{sorted(self.sources)}: start afresh in another out_dir"
             )
-        self.counts = {name: int(state[name]) for name in self.sources}
+        if sum(before.values()) not in [start * self.batch_size for start in self._starts]:
+            raise ValueError(
+                f"the checkpoint's phase began after {sum(before.values())} samples, but this "
+                f"job's begin at the batches {self._starts}: start afresh in another out_dir"
+            )
+        self.counts = {name: int(taken[name]) for name in self.sources}
+        self._before_phase = {name: int(before[name]) for name in self.sources}
+        self._phase = self._starts.index(sum(before.values()) // self.batch_size)
+
+    def _enter_phase(self) -> None:
+        """Begin the next mixture where its first batch is due."""
+        num_batches = sum(self.counts.values()) // self.batch_size
+        if self._phase + 1 < len(self._starts) and num_batches >= self._starts[self._phase + 1]:
+            self._phase += 1
+            self._before_phase = dict(self.counts)
 
     def _next_window(self) -> np.ndarray:
-        name = next_source(self.counts, self._weights)
+        units = self._units[self._phase]
+        name = next_source({n: self.counts[n] - self._before_phase[n] for n in units}, units)
         source = self.sources[name]
         epoch, index = divmod(self.counts[name], source.num_windows)
         self.counts[name] += 1
         return source.window(
             shuffled(index, source.num_windows, _order_key(self.seed, name, epoch))
         )
+
+
+def _units(weights: Mapping[str, float]) -> dict[str, int]:
+    """Weights as whole numbers, in the order of names."""
+    total = sum(weights.values())
+    units = {name: round(weights[name] / total * _WEIGHT_UNITS) for name in sorted(weights)}
+    if min(units.values()) < 1:
+        raise ValueError(f"weights must be positive; got {dict(weights)}")
+    return units
 
 
 def _packed_batch(windows: list[np.ndarray]) -> TokenBatch:

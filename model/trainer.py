@@ -327,9 +327,10 @@ def pick_device(name: str) -> torch.device:
 
 def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:
     """The training loader, and one over the held-out data if the job has any."""
-    size = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
+    size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
     if isinstance(job.data, PretrainData):
-        train_loader = PackedLoader(job.data.groups, job.data.weights, **size)
+        phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
+        train_loader = PackedLoader(job.data.groups, job.data.weights, **size, phases=phases)
         val = job.data.val
         return train_loader, PackedLoader({"val": val}, {"val": 1.0}, **size) if val else None
     kind = ConversationLoader if job.objective == "sft" else PairLoader

@@ -121,10 +121,12 @@ class _ParquetSink:
         self._tables, self._buffered = [], 0
 
 
-def read_tables(path: Path, rows: int = ROWS_PER_BATCH) -> Iterator[pa.Table]:
-    """Yield a shard's rows in tables of at most ``rows``, in order."""
+def read_tables(
+    path: Path, rows: int = ROWS_PER_BATCH, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Yield a shard's rows in tables of at most ``rows``, in order; all columns or some."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=rows):
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
             yield pa.Table.from_batches([batch])
 
 

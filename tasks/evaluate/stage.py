@@ -7,7 +7,7 @@ questions, for people to read and for ``compare``).
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from model.generate import generate
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
-from tasks.common.mixture import TRAIN, VALIDATION, read_mixture
+from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.records import Record, read_records, write_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.statistics import unigram_bits, wilson_interval
@@ -66,13 +66,13 @@ def _perplexity(
 ) -> dict[str, Any]:
     """Bits per byte over all and by group, beside a unigram model of the same training tokens."""
     folder, byte_lengths = tokens.folder(), chat.token_byte_lengths(tokenizer)
-    groups = {row["group"]: row["folder"] for row in read_mixture(tokens)["groups"]}
+    groups = read_mixture(tokens)["groups"]
     vocab_size = len(byte_lengths)
     train_counts = np.zeros(vocab_size, dtype=np.int64)
-    for own in groups.values():
-        for shard in _shards(folder, tokens, TRAIN, own):
+    for row in groups:
+        for shard in _shards(folder, tokens, TRAIN, row):
             train_counts += _count_shard(shard, vocab_size)
-    validation = {group: _shards(folder, tokens, VALIDATION, own) for group, own in groups.items()}
+    validation = {row["group"]: _shards(folder, tokens, VALIDATION, row) for row in groups}
     total = sum(shard.num_tokens for shards in validation.values() for shard in shards)
     share = min(1.0, config.max_validation_tokens / max(1, total))
     sums = np.zeros(4)  # nats, tokens, bytes, unigram bits
@@ -164,8 +164,8 @@ def _last_question(messages: Sequence[chat.Message]) -> str:
     return asked[-1]["content"]
 
 
-def _shards(folder: Path, tokens: Artifact, split: str, group_folder: str) -> list[TokenShard]:
-    return [TokenShard(folder / n) for n in tokens.names(".bin", f"{split}/{group_folder}")]
+def _shards(folder: Path, tokens: Artifact, split: str, row: Mapping[str, Any]) -> list[TokenShard]:
+    return [TokenShard(folder / name) for name in shard_names(tokens, split, row, ".bin")]
 
 
 def _first_tokens(shards: Sequence[TokenShard], num_tokens: int) -> np.ndarray:

@@ -4,43 +4,43 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from tasks.common.mix_table import MixRules, Step
 
-class MixWeight(BaseModel):
-    """The weight of one group in the mixture."""
+ALL_GROUPS = "*"
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Mixture weight")
 
-    group: str = Field(title="Group", min_length=1, description="Name of a source or subject")
-    weight: float = Field(
-        title="Weight", gt=0, description="Share of the training tokens, relative to the others'"
+class QualityCutoff(BaseModel):
+    """Which documents of a group are good enough, by the score that classify gave them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Quality cut-off")
+
+    group: str = Field(
+        title="Group", min_length=1, description="A group's name, or * for all that are not named"
+    )
+    min_score: float | None = Field(
+        None, title="Least score", ge=0, le=1, description="Lower ones are set aside"
+    )
+    keep_share: float = Field(
+        1.0, title="Best share", gt=0, le=1, description="Of the group's documents"
     )
 
 
-class MixConfig(BaseModel):
+class MixConfig(MixRules):
     """How much of each group a model sees in training; by default as much as there is of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Mix")
 
-    group_by: Literal["source", "domain"] = Field(
+    group_by: Literal["source", "domain", "language"] = Field(
         "source", title="Group by", description="What makes a group"
     )
-    weights: list[MixWeight] = Field(
-        default_factory=list, title="Weights", description="Groups whose weight is not their size"
+    cutoffs: list[QualityCutoff] = Field(
+        default_factory=list, title="Quality cut-offs", description="Group by group"
     )
-    default_weight: float = Field(
-        1.0,
-        title="Weight of the others",
-        gt=0,
-        description="Of all groups not named: the weight of each is this times its share of bytes",
-    )
-    token_budget: int = Field(
-        10_000_000, title="Token budget", ge=1, description="Training tokens the mixture is for"
-    )
-    max_epochs: float = Field(
-        4.0,
-        title="Most epochs",
-        gt=0,
-        description="Times a group may be seen; what is over goes to the other groups",
+    rehydrate: list[Step] = Field(
+        default_factory=list,
+        title="Rehydrate",
+        description="How often a document counts that had so many copies before deduplication; "
+        "FineWeb-2: from 2 twice, 3 three times, 5 five, 100 eight, 1000 once; empty: once",
     )
     bytes_per_token: float = Field(
         4.0, title="Bytes a token", gt=0, description="Estimate; the tokenizer will know better"
@@ -52,14 +52,18 @@ class MixConfig(BaseModel):
         None, title="Largest group", ge=1, description="Bytes of text; a random rest is set aside"
     )
     shard_bytes: int = Field(
-        200_000_000, title="Shard", ge=1_000, description="Bytes of text a training shard"
+        200_000_000,
+        title="Shard",
+        ge=1_000,
+        description="Bytes of text a training shard; a worker needs about five times as much "
+        "memory",
     )
     seed: int = Field(1, title="Seed", ge=0, description="Of the order of documents")
 
-    @field_validator("weights")
+    @field_validator("cutoffs")
     @classmethod
-    def _each_group_once(cls, weights: list[MixWeight]) -> list[MixWeight]:
-        names = [weight.group for weight in weights]
+    def _one_cutoff_a_group(cls, cutoffs: list[QualityCutoff]) -> list[QualityCutoff]:
+        names = [cutoff.group for cutoff in cutoffs]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"groups {twice} are named twice; give each one weight")
-        return weights
+            raise ValueError(f"groups {twice} have two cut-offs; give each one")
+        return cutoffs

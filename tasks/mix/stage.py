@@ -1,219 +1,333 @@
 """The mix stage: shards in, one shuffled shard set a group and the mixture's table out.
 
-Layout: ``train/GROUP/part-00000.parquet``, ``validation/GROUP/…`` and ``mixture.json``. Nothing is
-repeated or thinned out here: the loader draws from the groups by the weights in the table.
+Layout: ``train/GROUP/part-00000.parquet`` (``train/GROUP/PORTION/…`` where documents of a group
+count differently), ``validation/GROUP/…``, ``mixture.json`` and a summary. Nothing is repeated or
+thinned out here: the loader draws from the portions by the weights in the table.
+
+The shuffle is external. Three passes, each over shards and committed piece by piece:
+
+1. *index*: what decides about a document, some 35 bytes each, to disk;
+2. *scatter*: read each shard once, cut it into one small run a bucket (a bucket is a range of
+   random ranks in a portion: an output shard), and write the runs into one scratch file;
+3. *gather*: read each bucket's runs, sort by rank, write the output shard.
+
+A process holds one shard's worth of text, whatever the corpus.
 """
 
 import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import zstandard
 
+from tasks.common.document import DOCUMENT_SCHEMA
 from tasks.common.funnel import Funnel
-from tasks.common.mixture import MIXTURE_NAME, TRAIN, VALIDATION
+from tasks.common.mix_table import Portion, mixture_markdown, mixture_table
+from tasks.common.mixture import MIXTURE_NAME, SUMMARY_NAME, TRAIN, VALIDATION
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
-from tasks.mix.assign import (
-    CAP_REASON,
-    Part,
-    is_validation,
-    parts_of,
+from tasks.mix.config import MixConfig
+from tasks.mix.select import (
+    Choice,
+    Index,
+    Verdicts,
+    bucket_of,
+    choose,
+    judge,
+    label,
     shuffle_rank,
     validation_rank,
 )
-from tasks.mix.config import MixConfig
-from tasks.mix.weights import raw_weights, shares
 
-INDEX_FOLDER = ".index"
+INDEX_FOLDER, SCATTER_FOLDER = ".index", ".scatter"
 NO_GROUP = "unknown"
+SCATTERED_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("order", pa.uint64())).append(
+    pa.field("reason", pa.string())
+)
+MIN_CHUNK_BYTES = 32_000_000  # of text that is scattered at once: fewer, larger runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A folder of output shards: how many buckets it is cut into, and the number of the first."""
+
+    folder: str
+    num_buckets: int
+    first: int
 
 
 def run(context: StageContext, config: MixConfig) -> Outcome:
     """Group, shuffle and weigh documents. In: scored ones. Out: training and validation sets."""
     shards = context.shards("documents")
-    (context.path / INDEX_FOLDER).mkdir(exist_ok=True)
+    for folder in (INDEX_FOLDER, SCATTER_FOLDER):
+        (context.path / folder).mkdir(exist_ok=True)
     sizes = context.map(
         index_shard,
-        [(*shard, context.path, index, config) for index, shard in enumerate(shards)],
+        [(*shard, context.path, number, config) for number, shard in enumerate(shards)],
         key="index",
-        names=lambda index: [_index_name(index)],
+        names=lambda number: [_index_name(number)],
     )
     if not sum(sizes):
         raise ValueError("no documents came this far; look at the funnels of the stages before")
-    index = _load([context.path / _index_name(i) for i in range(len(shards))])
-    parts = _assign(index, config)
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def pieces() -> Iterator[Index]:
+        return (_load_index(context.path / _index_name(n)) for n in range(len(shards)))
+
+    choice = choose(pieces, config)
+    places, table = _survey(pieces(), choice)
+    num_buckets = sum(place.num_buckets for place in places.values())
+    context.map(
+        scatter_shard,
+        [(*shard, context.path, n, choice, places) for n, shard in enumerate(shards)],
+        key="scatter",
+        names=lambda number: _scattered(context.path, number),
+    )
+    parts = [(place, n) for place in places.values() for n in range(place.num_buckets)]
+    assert len(parts) == num_buckets
     funnels = context.map(
-        write_part,
-        [(context.path, part, _sources(shards, starts, part.rows)) for part in parts],
+        gather_part,
+        [(context.path, place, number) for place, number in parts],
         key="part",
-        names=lambda i: _part_files(parts[i]),
+        names=lambda i: _part_files(context.path, *parts[i]),
     )
-    mixture = _mixture(index, parts, config)
-    (context.path / MIXTURE_NAME).write_text(json.dumps(mixture, indent=1))
-    _warn(context, mixture)
+    (context.path / MIXTURE_NAME).write_text(json.dumps(table, indent=1))
+    (context.path / SUMMARY_NAME).write_text(mixture_markdown(table) + "\n")
+    _warn(context, table)
     return Outcome(
-        funnel=Funnel.total(Funnel(**funnel) for funnel in funnels), metrics={"mixture": mixture}
+        funnel=Funnel.total(Funnel(**funnel) for funnel in funnels), metrics={"mixture": table}
     )
 
 
-def index_shard(artifact: Artifact, name: str, folder: Path, index: int, config: MixConfig) -> int:
-    """Save what assignment needs to know of one shard's documents; return how many there are."""
-    rows = [
-        row
-        for table in read_tables(artifact.fetch(name))
-        for row in _index_rows(table.select(["id", "text", config.group_by]), config)
-    ]
-    groups, num_bytes, orders, validation_ranks = zip(*rows, strict=True) if rows else ((),) * 4
-    np.savez(
-        folder / _index_name(index),
-        group=np.array(groups, np.str_),
-        num_bytes=np.array(num_bytes, np.int64),
-        order=np.array(orders, np.uint64),
-        validation=np.array(validation_ranks, np.uint64),
-    )
-    return len(rows)
+# --- index -------------------------------------------------------------------------------------
 
 
-def _index_rows(table: pa.Table, config: MixConfig) -> list[tuple[str, int, int, int]]:
-    return [
-        (
-            row[config.group_by] or NO_GROUP,
-            len(row["text"].encode()),
-            shuffle_rank(row["id"], config.seed),
-            validation_rank(row["id"]),
-        )
-        for row in table.to_pylist()
-    ]
+def index_shard(artifact: Artifact, name: str, folder: Path, number: int, config: MixConfig) -> int:
+    """Save what choosing needs to know of one shard's documents; return how many there are."""
+    columns = ["id", "text", "quality_score", "cluster_size", config.group_by]
+    tables = list(read_tables(artifact.fetch(name), columns=columns))
+    pieces = [_index_of(table, config) for table in tables] or [_index_of(_no_rows(), config)]
+    index = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
+    np.savez(folder / _index_name(number), allow_pickle=False, **index)
+    return len(index["group"])
 
 
-def _assign(index: dict[str, np.ndarray], config: MixConfig) -> list[Part]:
-    parts: list[Part] = []
-    for group in np.unique(index["group"]):
-        rows = np.flatnonzero(index["group"] == group)
-        held_out = is_validation(index["validation"][rows], config.validation_share)
-        for split, chosen in ((TRAIN, rows[~held_out]), (VALIDATION, rows[held_out])):
-            parts += parts_of(
-                str(group),
-                split,
-                chosen,
-                index["order"][chosen],
-                index["num_bytes"][chosen],
-                shard_bytes=config.shard_bytes,
-                max_bytes=config.max_bytes_per_group if split == TRAIN else None,
+def _index_of(table: pa.Table, config: MixConfig) -> dict[str, np.ndarray]:
+    ids = table["id"].to_pylist()
+    groups = [group or NO_GROUP for group in table[config.group_by].to_pylist()]
+    return {
+        "group": np.array(groups, np.str_),
+        "num_bytes": pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64),
+        "order": np.array([shuffle_rank(own, config.seed) for own in ids], np.uint64),
+        "validation": np.array([validation_rank(own) for own in ids], np.uint64),
+        "quality": pc.fill_null(table["quality_score"], math.nan).to_numpy().astype(np.float32),
+        "copies": pc.fill_null(table["cluster_size"], 1).to_numpy().astype(np.int32),
+    }
+
+
+def _no_rows() -> pa.Table:
+    return DOCUMENT_SCHEMA.empty_table()
+
+
+def _survey(
+    pieces: Iterator[Index], choice: Choice
+) -> tuple[dict[tuple[str, str], Place], dict[str, Any]]:
+    """Count what goes where: the places of output, by split and portion, and the mixture."""
+    config = choice.config
+    kept: dict[tuple[str, str], np.ndarray] = {}  # documents, bytes
+    all_bytes: dict[tuple[str, str], int] = {}
+    portions: dict[str, tuple[str, tuple[float, ...]]] = {}
+    held_out: dict[str, int] = {}
+    for index in pieces:
+        verdicts = judge(choice, index)
+        for key, group, times, rows in _destinations(index, verdicts, config):
+            num_bytes, stays = index["num_bytes"][rows], verdicts.reasons[rows] == None  # noqa: E711
+            all_bytes[key] = all_bytes.get(key, 0) + int(num_bytes.sum())
+            counted = np.array([stays.sum(), num_bytes[stays].sum()])
+            kept[key] = kept.get(key, np.zeros(2, np.int64)) + counted
+            if key[0] == TRAIN:
+                portions[key[1]] = (group, times)
+            else:
+                held_out[group] = held_out.get(group, 0) + int(stays.sum())
+    places, first = {}, 0
+    for key in sorted(all_bytes):
+        num_buckets = max(1, math.ceil(all_bytes[key] / config.shard_bytes))
+        places[key] = Place(folder="/".join(key), num_buckets=num_buckets, first=first)
+        first += num_buckets
+    table = mixture_table(
+        config.rules(),
+        [
+            Portion(
+                name=portion_name(group, times, config),
+                group=group,
+                folder=folder,
+                times=times,
+                num_documents=int(kept[TRAIN, folder][0]),
+                num_bytes=int(kept[TRAIN, folder][1]),
+                num_tokens=int(kept[TRAIN, folder][1]) / config.bytes_per_token,
             )
-    return parts
+            for folder, (group, times) in portions.items()
+        ],
+        are_exact=False,
+    )
+    for row in table["groups"]:
+        row["validation_documents"] = held_out.get(row["group"], 0)
+    return places, table
 
 
-def _sources(
-    shards: list[tuple[Artifact, str]], starts: np.ndarray, rows: np.ndarray
-) -> list[tuple[Artifact, str, np.ndarray, np.ndarray]]:
-    """For each input shard that holds some of ``rows``: which of its rows, and their places."""
-    owners = np.searchsorted(starts, rows, side="right") - 1
-    found = []
-    for owner in np.unique(owners):
-        places = np.flatnonzero(owners == owner)
-        found.append((*shards[owner], rows[places] - starts[owner], places))
-    return found
+def _destinations(
+    index: Index, verdicts: Verdicts, config: MixConfig
+) -> Iterator[tuple[tuple[str, str], str, tuple[float, ...], np.ndarray]]:
+    """(split and folder), group, times and rows of all documents that go to one place."""
+    groups, codes = np.unique(index["group"], return_inverse=True)
+    vectors, own = np.unique(verdicts.times, axis=0, return_inverse=True)
+    own = np.where(verdicts.is_validation, -1, own.ravel())
+    for code, portion in {(int(c), int(p)) for c, p in zip(codes, own, strict=True)}:
+        rows = np.flatnonzero((codes == code) & (own == portion))
+        group = str(groups[code])
+        if portion < 0:
+            yield (VALIDATION, quote(group, safe="")), group, (), rows
+        else:
+            times = tuple(map(float, vectors[portion]))
+            yield (TRAIN, _portion_folder(group, times, config)), group, times, rows
 
 
-def write_part(
-    folder: Path, part: Part, sources: list[tuple[Artifact, str, np.ndarray, np.ndarray]]
-) -> dict[str, Any]:
-    """Gather one output shard's rows from the input shards and write them in their order."""
-    tables: list[pa.Table] = []
-    places: list[np.ndarray] = []
-    for artifact, name, rows, at in sources:
-        order = np.argsort(rows)
-        for table, chosen in _picked(artifact.fetch(name), rows[order]):
-            tables.append(table)
-            places.append(at[order][chosen])
-    table = pa.concat_tables(tables).take(np.argsort(np.concatenate(places)))
-    reasons = [CAP_REASON if over else None for over in part.is_over_cap]
-    with ShardWriter(folder / _part_folder(part), part.number) as shard:
-        shard.split(table, reasons)
+def portion_name(group: str, times: Sequence[float], config: MixConfig) -> str:
+    """What the loader calls a portion: the group's name, if the group can only be one."""
+    return f"{group}~{label(times)}" if _has_portions(config) else group
+
+
+def _portion_folder(group: str, times: Sequence[float], config: MixConfig) -> str:
+    own = quote(group, safe="")
+    return f"{own}/{label(times)}" if _has_portions(config) else own
+
+
+def _has_portions(config: MixConfig) -> bool:
+    return bool(config.phases or config.rehydrate)
+
+
+# --- scatter and gather ------------------------------------------------------------------------
+
+
+def scatter_shard(
+    artifact: Artifact,
+    name: str,
+    folder: Path,
+    number: int,
+    choice: Choice,
+    places: Mapping[tuple[str, str], Place],
+) -> int:
+    """Write one input shard's rows as one run a bucket; return how many rows there were."""
+    index = _load_index(folder / _index_name(number))
+    verdicts = judge(choice, index)
+    buckets = np.zeros(len(index["group"]), np.int64)
+    for key, _, _, rows in _destinations(index, verdicts, choice.config):
+        place = places[key]
+        buckets[rows] = place.first + bucket_of(index["order"][rows], place.num_buckets)
+    num_buckets = sum(place.num_buckets for place in places.values())
+    start = 0
+    chunks = _chunks(artifact.fetch(name), max(MIN_CHUNK_BYTES, choice.config.shard_bytes))
+    for chunk_number, table in enumerate(chunks):
+        own = slice(start, start + len(table))
+        table = table.append_column("order", pa.array(index["order"][own]))
+        table = table.append_column("reason", pa.array(verdicts.reasons[own], pa.string()))
+        stem = folder / SCATTER_FOLDER / f"{number:05d}-{chunk_number:05d}"
+        _write_runs(stem, table.select(SCATTERED_SCHEMA.names), buckets[own], num_buckets)
+        start += len(table)
+    return start
+
+
+def _chunks(path: Path, max_bytes: int) -> Iterator[pa.Table]:
+    tables, size = [], 0
+    for table in read_tables(path):
+        tables.append(table)
+        size += table.nbytes
+        if size >= max_bytes:
+            yield pa.concat_tables(tables)
+            tables, size = [], 0
+    if tables:
+        yield pa.concat_tables(tables)
+
+
+def _write_runs(stem: Path, table: pa.Table, buckets: np.ndarray, num_buckets: int) -> None:
+    """``STEM.runs``: the rows by bucket, each bucket's compressed alone; ``STEM.npy``: where each
+    one begins in it, and the end."""
+    order = np.argsort(buckets, kind="stable")
+    table = table.take(order).cast(SCATTERED_SCHEMA).combine_chunks()
+    starts = np.searchsorted(buckets[order], np.arange(num_buckets + 1))
+    offsets = np.zeros(num_buckets + 1, np.int64)
+    compress = zstandard.ZstdCompressor(level=1).compress
+    with stem.with_suffix(".runs").open("wb") as file:
+        for bucket in range(num_buckets):
+            if starts[bucket] < starts[bucket + 1]:
+                run = table.slice(starts[bucket], starts[bucket + 1] - starts[bucket])
+                (batch,) = run.to_batches()
+                file.write(compress(batch.serialize()))
+            offsets[bucket + 1] = file.tell()
+    np.save(stem.with_suffix(".npy"), offsets)
+
+
+def gather_part(folder: Path, place: Place, number: int) -> dict[str, Any]:
+    """Write one output shard: its bucket's runs, in the order of their ranks."""
+    tables = [SCATTERED_SCHEMA.empty_table()]
+    for path in sorted((folder / SCATTER_FOLDER).glob("*.npy")):
+        tables.append(_read_run(path, place.first + number))
+    table = pa.concat_tables(tables)
+    if not len(table):
+        return Funnel().model_dump()
+    table = table.take(pc.sort_indices(table, [("order", "ascending"), ("id", "ascending")]))
+    with ShardWriter(folder / place.folder, number) as shard:
+        shard.split(table.select(DOCUMENT_SCHEMA.names), table["reason"].to_pylist())
     return shard.funnel.model_dump()
 
 
-def _picked(path: Path, rows: np.ndarray) -> list[tuple[pa.Table, slice]]:
-    """The given rows, in rising order, of a shard: tables, and the stretch of ``rows`` in each."""
-    found, start = [], 0
-    for table in read_tables(path):
-        low, high = np.searchsorted(rows, [start, start + len(table)])
-        if high > low:
-            found.append((table.take(rows[low:high] - start), slice(low, high)))
-        start += len(table)
-    return found
+def _read_run(offsets_path: Path, bucket: int) -> pa.Table:
+    start, stop = np.load(offsets_path, mmap_mode="r")[bucket : bucket + 2]
+    if start == stop:
+        return SCATTERED_SCHEMA.empty_table()
+    with offsets_path.with_suffix(".runs").open("rb") as file:
+        file.seek(start)
+        run = zstandard.ZstdDecompressor().decompress(file.read(stop - start))
+    batch = pa.ipc.read_record_batch(pa.py_buffer(run), SCATTERED_SCHEMA)
+    return pa.Table.from_batches([batch])
 
 
-def _mixture(index: dict[str, np.ndarray], parts: list[Part], config: MixConfig) -> dict[str, Any]:
-    """The table: what each group has, what it is given, and how often that is seen."""
-    table: dict[str, dict[str, int]] = {}
-    for part in parts:
-        kept = part.rows[~part.is_over_cap]
-        row = table.setdefault(part.group, {"documents": 0, "bytes": 0, "validation_documents": 0})
-        if part.split == VALIDATION:
-            row["validation_documents"] += len(kept)
-        else:
-            row["documents"] += len(kept)
-            row["bytes"] += int(index["num_bytes"][kept].sum())
-    sizes = {group: row["bytes"] for group, row in table.items()}
-    named = {weight.group: weight.weight for weight in config.weights}
-    found = shares(
-        {group: size / config.bytes_per_token for group, size in sizes.items()},
-        raw_weights(sizes, named, config.default_weight),
-        token_budget=config.token_budget,
-        max_epochs=config.max_epochs,
-    )
-    groups = [
-        {
-            "group": share.group,
-            "folder": quote(share.group, safe=""),
-            **table[share.group],
-            "est_tokens": round(sizes[share.group] / config.bytes_per_token),
-            "weight": round(share.weight, 9),
-            "target_tokens": round(share.target_tokens),
-            "epochs": round(share.epochs, 4),
-        }
-        for share in found
-    ]
-    return {"groups": groups, "token_budget": config.token_budget}
-
-
-def _warn(context: StageContext, mixture: dict[str, Any]) -> None:
-    handed_out = sum(group["target_tokens"] for group in mixture["groups"])
-    if handed_out < 0.999 * mixture["token_budget"]:
+def _warn(context: StageContext, table: Mapping[str, Any]) -> None:
+    handed_out = sum(group["target_tokens"] for group in table["groups"])
+    if handed_out < 0.999 * table["token_budget"]:
         context.log.warning(
             "all groups are at their epoch limit: the mixture has %d of %d tokens; "
             "raise max_epochs or bring more data",
             handed_out,
-            mixture["token_budget"],
+            table["token_budget"],
         )
 
 
-def _load(paths: list[Path]) -> dict[str, np.ndarray]:
-    parts = []
-    for path in paths:
-        with np.load(path) as file:
-            parts.append(dict(file))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _part_files(folder: Path, place: Place, number: int) -> list[str]:
+    name = part_name(number)
+    names = [f"{place.folder}/{name}", f"{place.folder}/dropped/{name}"]
+    return [own for own in names if (folder / own).exists()]  # a bucket may be empty
 
 
-def _part_folder(part: Part) -> str:
-    return f"{part.split}/{quote(part.group, safe='')}"
+def _scattered(folder: Path, number: int) -> list[str]:
+    found = (folder / SCATTER_FOLDER).glob(f"{number:05d}-*")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def _part_files(part: Part) -> list[str]:
-    folder, name = _part_folder(part), part_name(part.number)
-    return [f"{folder}/{name}", f"{folder}/dropped/{name}"]
+def _load_index(path: Path) -> Index:
+    with np.load(path) as file:
+        return dict(file)
 
 
-def _index_name(index: int) -> str:
-    return f"{INDEX_FOLDER}/part-{index:05d}.npz"
+def _index_name(number: int) -> str:
+    return f"{INDEX_FOLDER}/part-{number:05d}.npz"
 
 
-STAGE = Stage(name="mix", version=3, config=MixConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="mix", version=4, config=MixConfig, inputs=("documents",), run=run)

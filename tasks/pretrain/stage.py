@@ -1,11 +1,11 @@
 """The pretrain stage: token shards in, a checkpoint folder out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from model.config import OptimConfig, PretrainData, TrainJob, model_preset
+from model.config import MixturePhase, OptimConfig, PretrainData, TrainJob, model_preset
 from model.tokens import TokenShard
-from tasks.common.mixture import TRAIN, VALIDATION, read_mixture
+from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
 from tasks.pretrain.config import PretrainConfig
@@ -15,17 +15,19 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
     """Pretrain a decoder on the mixture, resuming from the last checkpoint if there is one."""
     tokens = context.input("tokens")
     folder = tokens.folder()
-    mixture = read_mixture(tokens)["groups"]
-    groups = _trainable(context, mixture, config.seq_len)
+    mixture = read_mixture(tokens)
+    groups = mixture["groups"]
+    portions = _trainable(context, groups, config.seq_len)
+    phases = phase_schedule(mixture["phases"], portions, config.steps)
     shards = {
-        row["group"]: [str(folder / n) for n in tokens.names(".bin", f"{TRAIN}/{row['folder']}")]
-        for row in groups
+        name: [str(folder / n) for n in tokens.names(".bin", f"{TRAIN}/{portions[name]}")]
+        for name in sorted(set().union(*(weights for _, weights in phases)))
     }
-    can_evaluate = sum(row["validation_tokens"] for row in mixture) > config.seq_len
+    can_evaluate = sum(row["validation_tokens"] for row in groups) > config.seq_len
     val = [
         str(folder / name)
-        for row in (mixture if can_evaluate else [])
-        for name in tokens.names(".bin", f"{VALIDATION}/{row['folder']}")
+        for row in (groups if can_evaluate else [])
+        for name in shard_names(tokens, VALIDATION, row, ".bin")
     ]
     vocab_size = next(TokenShard(paths[0]).vocab_size for paths in shards.values())
     job = TrainJob(
@@ -33,7 +35,10 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         model=model_preset(config.model, vocab_size, config.seq_len),
         tokenizer=str(folder / "tokenizer.json"),
         data=PretrainData(
-            groups=shards, weights={row["group"]: row["weight"] for row in groups}, val=val
+            groups=shards,
+            weights=phases[0][1],
+            val=val,
+            phases=[MixturePhase(first_step=step, weights=own) for step, own in phases[1:]],
         ),
         out_dir=str(context.path),
         steps=config.steps,
@@ -54,19 +59,41 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
     return train(context, job)
 
 
+def phase_schedule(
+    phases: Sequence[Mapping[str, Any]], trainable: Collection[str], num_steps: int
+) -> list[tuple[int, dict[str, float]]]:
+    """(first step, weights of portions) of each phase that gets a step of the run."""
+    found: list[tuple[int, dict[str, float]]] = []
+    past = 0.0
+    for phase in phases:
+        weights = {n: weight for n, weight in phase["weights"].items() if n in trainable and weight}
+        if not weights:
+            raise ValueError(
+                f"phase {phase['name']}: none of its portions has the tokens of one window: lower "
+                "pretrain.seq_len, bring more documents or choose less narrowly"
+            )
+        first_step = round(past * num_steps)
+        if found and found[-1][0] == first_step:
+            found.pop()  # the phase before is shorter than half a step
+        if first_step < num_steps:
+            found.append((first_step, weights))
+        past += phase["share"]
+    return found
+
+
 def _trainable(
     context: StageContext, groups: Sequence[dict[str, Any]], seq_len: int
-) -> list[dict[str, Any]]:
-    """The groups that fill a window of ``seq_len`` inputs and the last one's target."""
-    chosen = []
-    for row in groups:
-        if row["train_tokens"] > seq_len:
-            chosen.append(row)
+) -> dict[str, str]:
+    """Name → folder of the portions that fill a window of ``seq_len`` + 1 tokens."""
+    chosen = {}
+    for row in (portion for group in groups for portion in group["portions"]):
+        if row["tokens"] > seq_len:
+            chosen[row["name"]] = row["folder"]
         else:
             context.log.warning(
-                "group %r is left out: its %d training tokens fill no window of %d",
-                row["group"],
-                row["train_tokens"],
+                "%r is left out: its %d training tokens fill no window of %d",
+                row["name"],
+                row["tokens"],
                 seq_len + 1,
             )
     if not chosen:
@@ -77,4 +104,4 @@ def _trainable(
     return chosen
 
 
-STAGE = Stage(name="pretrain", version=1, config=PretrainConfig, inputs=("tokens",), run=run)
+STAGE = Stage(name="pretrain", version=2, config=PretrainConfig, inputs=("tokens",), run=run)

@@ -54,16 +54,16 @@ def dropped_samples(data: Sequence[Artifact], config: ReportConfig) -> list[Valu
     return [sample for turn in turns for sample in turn if sample][: config.num_dropped_samples]
 
 
-def mixture_table(tokens: Artifact, epochs: Mapping[str, float], seen: Mapping[str, int]) -> Any:
+def mixture_table(tokens: Artifact, seen: Mapping[str, int]) -> Any:
     """The GPT-3 table (Brown et al. 2020, table 2.2): quantity, weight, epochs elapsed."""
     return [
         {
             "group": row["group"],
             "documents": row["documents"],
-            "tokens": row["train_tokens"],
+            "tokens": row["tokens"],
             "weight": row["weight"],
-            "seen": seen.get(row["group"], 0),
-            "epochs": epochs.get(row["group"], 0.0),
+            "seen": (taken := sum(seen.get(own["name"], 0) for own in row["portions"])),
+            "epochs": taken / max(1, row["tokens"]),
         }
         for row in read_mixture(tokens)["groups"]
     ]

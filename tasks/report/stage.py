@@ -38,9 +38,7 @@ def _values(context: StageContext, config: ReportConfig) -> dict[str, Any]:
     values: dict[str, Any] = {
         "funnel": gather.funnel_table(data),
         "dropped": gather.dropped_samples(data, config),
-        "mixture": gather.mixture_table(
-            by_stage["tokens"], pretraining["epochs"], pretraining["tokens"]
-        ),
+        "mixture": gather.mixture_table(by_stage["tokens"], pretraining["tokens"]),
         "curves": gather.curves(training),
         "models": [
             {"name": a.manifest.label, "artifact": str(a.ref), **a.manifest.metrics} for a in scores

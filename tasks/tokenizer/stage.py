@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tasks.common.mixture import TRAIN, read_mixture
+from tasks.common.mixture import TRAIN, read_mixture, shard_names
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
@@ -19,7 +19,7 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
         nonlocal num_bytes
         for group in read_mixture(corpus)["groups"]:
             budget = int(group["weight"] * config.max_train_bytes)
-            for text in _group_texts(corpus, group["folder"], budget):
+            for text in _first_texts(corpus, shard_names(corpus, TRAIN, group, ".parquet"), budget):
                 num_bytes += len(text.encode())
                 yield text
 
@@ -31,8 +31,8 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
     return Outcome(metrics={"vocab_size": tokenizer.get_vocab_size(), "train_bytes": num_bytes})
 
 
-def _group_texts(corpus: Artifact, folder: str, budget_bytes: int) -> Iterator[str]:
-    for name in corpus.names(".parquet", f"{TRAIN}/{folder}"):
+def _first_texts(corpus: Artifact, names: list[str], budget_bytes: int) -> Iterator[str]:
+    for name in names:
         for table in read_tables(corpus.fetch(name)):
             for text in table["text"].to_pylist():
                 if budget_bytes <= 0:

@@ -1,7 +1,8 @@
 """The tokens stage: a mixed corpus and a tokenizer in, memory-mappable token shards out.
 
-Out: ``train/GROUP/part-….bin`` and ``validation/GROUP/…`` (format: ``model.tokens``), and copies of
-``tokenizer.json`` and ``mixture.json``, so that training needs this one artifact.
+Out: ``train/GROUP/part-….bin`` and ``validation/GROUP/…`` (format: ``model.tokens``), a copy of
+``tokenizer.json``, and ``mixture.json`` made again of exact token counts, so that training needs
+this one artifact and keeps its budget to the token.
 """
 
 import json
@@ -11,7 +12,15 @@ from typing import Any
 
 from model.chat import encode_documents, load_tokenizer
 from model.tokens import TokenWriter
-from tasks.common.mixture import MIXTURE_NAME, TRAIN, VALIDATION, read_mixture
+from tasks.common.mix_table import MixRules, Portion, mixture_markdown, mixture_table
+from tasks.common.mixture import (
+    MIXTURE_NAME,
+    SUMMARY_NAME,
+    TRAIN,
+    VALIDATION,
+    read_mixture,
+    shard_names,
+)
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
@@ -26,7 +35,7 @@ def run(context: StageContext, config: TokensConfig) -> Outcome:
         name
         for row in mixture["groups"]
         for split in (TRAIN, VALIDATION)
-        for name in corpus.names(".parquet", f"{split}/{row['folder']}")
+        for name in shard_names(corpus, split, row, ".parquet")
     ]
     tokenizer_path = tokenizer.fetch("tokenizer.json")
     results = context.map(
@@ -34,15 +43,38 @@ def run(context: StageContext, config: TokensConfig) -> Outcome:
         [(corpus, name, tokenizer_path, context.path) for name in names],
         names=lambda index: _shard_files(names[index]),
     )
-    for row in mixture["groups"]:
-        for split in (TRAIN, VALIDATION):
-            prefix = f"{split}/{row['folder']}/"
-            row[f"{split}_tokens"] = sum(
-                r["tokens"] for r in results if r["name"].startswith(prefix)
-            )
+    exact = exact_mixture(mixture, results)
     shutil.copyfile(tokenizer_path, context.path / "tokenizer.json")
-    (context.path / MIXTURE_NAME).write_text(json.dumps(mixture, indent=1))
-    return Outcome(metrics=_metrics(results))
+    (context.path / MIXTURE_NAME).write_text(json.dumps(exact, indent=1))
+    (context.path / SUMMARY_NAME).write_text(mixture_markdown(exact) + "\n")
+    return Outcome(metrics=_metrics(results) | {"mixture": exact})
+
+
+def exact_mixture(estimated: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mixture by the same rules, of the tokens that the shards really hold."""
+
+    def num_tokens(folder: str) -> int:
+        return sum(r["tokens"] for r in results if r["name"].rpartition("/")[0] == folder)
+
+    portions = [
+        Portion(
+            name=own["name"],
+            group=row["group"],
+            folder=own["folder"],
+            times=tuple(own["times"]),
+            num_documents=own["documents"],
+            num_bytes=own["bytes"],
+            num_tokens=num_tokens(f"{TRAIN}/{own['folder']}"),
+        )
+        for row in estimated["groups"]
+        for own in row["portions"]
+    ]
+    table = mixture_table(MixRules(**estimated["rules"]), portions, are_exact=True)
+    held_out = {row["group"]: row["validation_documents"] for row in estimated["groups"]}
+    for row in table["groups"]:
+        row["validation_documents"] = held_out[row["group"]]
+        row["validation_tokens"] = num_tokens(f"{VALIDATION}/{row['folder']}")
+    return table
 
 
 def encode_shard(corpus: Artifact, name: str, tokenizer_path: Path, folder: Path) -> dict[str, Any]:
@@ -75,5 +107,5 @@ def _metrics(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 STAGE = Stage(
-    name="tokens", version=1, config=TokensConfig, inputs=("documents", "tokenizer"), run=run
+    name="tokens", version=2, config=TokensConfig, inputs=("documents", "tokenizer"), run=run
 )
