@@ -104,6 +104,67 @@ def test_a_packed_loader_goes_on_where_it_stopped(tmp_path):
             assert torch.equal(second.next_batch().inputs_BT, expected)
 
 
+PHASES = ((5, {"code": 0.5, "best": 0.5}), (8, {"web": 1.0}))
+
+
+def phased_loader(folder, batch_size=7):
+    groups = {
+        "web": counting_shards(folder, "web", 900),
+        "code": counting_shards(folder, "code", 400, first=20_000),
+        "best": counting_shards(folder, "best", 200, first=40_000),
+    }
+    weights = {"web": 0.6, "code": 0.4}
+    return PackedLoader(groups, weights, 8, batch_size, seed=1, phases=PHASES)
+
+
+def test_each_phase_keeps_its_own_shares(tmp_path):
+    loader = phased_loader(tmp_path, batch_size=10)
+    before = dict(loader.counts)
+    for num_batches, weights in (
+        (5, {"web": 0.6, "code": 0.4}),
+        (3, PHASES[0][1]),
+        (4, {"web": 1}),
+    ):
+        for _ in range(num_batches):
+            loader.next_batch()
+        drawn = {name: loader.counts[name] - before[name] for name in loader.counts}
+        for name, count in drawn.items():
+            assert abs(count - num_batches * 10 * weights.get(name, 0)) < 1
+        before = dict(loader.counts)
+
+
+def test_a_loader_goes_on_in_any_phase(tmp_path):
+    whole = phased_loader(tmp_path)
+    stream = [whole.next_batch().inputs_BT for _ in range(14)]
+    for stop in range(14):
+        first, second = phased_loader(tmp_path), phased_loader(tmp_path)
+        for _ in range(stop):
+            first.next_batch()
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        for expected in stream[stop:]:
+            assert torch.equal(second.next_batch().inputs_BT, expected)
+
+
+def test_a_checkpoint_of_other_phases_is_refused(tmp_path):
+    loader = phased_loader(tmp_path)
+    for _ in range(6):
+        loader.next_batch()
+    other = PackedLoader(
+        _paths(tmp_path),
+        {"web": 0.6, "code": 0.4},
+        8,
+        7,
+        seed=1,
+        phases=[(4, {"best": 1.0})],
+    )
+    with pytest.raises(ValueError, match="begin at the batches"):
+        other.load_state_dict(loader.state_dict())
+
+
+def _paths(folder):
+    return {name: [folder / f"{name}-0.bin"] for name in ("web", "code", "best")}
+
+
 def test_another_seed_is_another_order(tmp_path):
     groups = {"web": counting_shards(tmp_path, "web", 500)}
     one, two = (PackedLoader(groups, {"web": 1}, 8, 8, seed).next_batch() for seed in (0, 1))
@@ -125,7 +186,7 @@ def test_too_small_a_source_and_a_changed_job_are_refused(tmp_path):
         PackedLoader(groups, {"web": 1}, seq_len=9, batch_size=1, seed=0)
     loader = PackedLoader(groups, {"web": 1}, seq_len=4, batch_size=1, seed=0)
     with pytest.raises(ValueError, match="are not this job's"):
-        loader.load_state_dict({"code": 3})
+        loader.load_state_dict({"taken": {"code": 3}, "before_phase": {"code": 0}})
 
 
 def test_conversations_are_padded_and_only_answers_count(data, tokenizer):

@@ -70,5 +70,5 @@ def test_a_job_needs_one_start_and_the_data_of_its_objective(make_job, replace):
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="known: llama-demo"):
+    with pytest.raises(ValueError, match="known: llama-tiny"):
         model_preset("llama-big", 100, 10)

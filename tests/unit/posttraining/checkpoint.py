@@ -58,7 +58,7 @@ def checkpoint_and_tokens(
                 tokens / split / "text", "part-00000", tokenizer.get_vocab_size()
             ) as out:
                 out.add(encode_document(tokenizer, text))
-        row = {"group": "text", "folder": "text", "weight": 1.0}
+        row = {"group": "text", "folder": "text", "portions": [{"folder": "text"}]}
         (tokens / "mixture.json").write_text(json.dumps({"groups": [row]}))
         checkpoint, shards = (
             materialise(COPY, Folder(path=str(path)), {}, machine)[0].ref

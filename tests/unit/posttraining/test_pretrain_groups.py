@@ -23,16 +23,28 @@ def jobs(monkeypatch):
     return found
 
 
-def _pretrain(machine, folder, sizes, num_validation=20):
+def _pretrain(machine, folder, sizes, num_validation=20, phases=None):
     rows = []
     for group, size in sizes.items():
         for split, count in (("train", size), ("validation", num_validation)):
             if count:
                 with TokenWriter(folder / split / group, "part-00000", 100) as out:
                     out.add(range(count))
-        counted = {"train_tokens": size, "validation_tokens": num_validation}
-        rows.append({"group": group, "folder": group, "weight": 1 / len(sizes), **counted})
-    (folder / "mixture.json").write_text(json.dumps({"groups": rows}))
+        portions = [{"name": group, "folder": group, "tokens": size}]
+        rows.append(
+            {
+                "group": group,
+                "folder": group,
+                "portions": portions,
+                "validation_tokens": num_validation,
+            }
+        )
+    phases = phases or [("main", 1.0, list(sizes))]
+    table = [
+        {"name": name, "share": share, "weights": {group: 1 / len(own) for group in own}}
+        for name, share, own in phases
+    ]
+    (folder / "mixture.json").write_text(json.dumps({"groups": rows, "phases": table}))
     (folder / "tokenizer.json").write_text("{}")
     tokens = materialise(COPY, Folder(path=str(folder)), {}, machine)[0].ref
     materialise(pretrain.STAGE, CONFIG, {"tokens": [tokens]}, machine)
@@ -54,3 +66,22 @@ def test_validation_that_fills_no_window_is_left_out(machine, tmp_path, jobs):
 def test_no_group_at_all_is_said_with_the_remedy(machine, tmp_path, jobs):
     with pytest.raises(ValueError, match=r"lower pretrain\.seq_len"):
         _pretrain(machine, tmp_path / "tokens", {"empty": 0, "small": 8})
+
+
+def test_phases_begin_at_their_shares_of_the_steps(machine, tmp_path, jobs):
+    sizes = {"web": 50, "best": 50, "small": 5}
+    phases = [("main", 0.7, ["web", "best"]), ("anneal", 0.2, ["best", "small"])]
+    _pretrain(machine, tmp_path / "a", sizes, phases=[*phases, ("long", 0.1, ["web"])])
+    (job,) = jobs
+    assert set(job.data.weights) == {"web", "best"}
+    assert [(p.first_step, set(p.weights)) for p in job.data.phases] == [
+        (700, {"best"}),
+        (900, {"web"}),
+    ]
+    assert set(job.data.groups) == {"web", "best"}
+
+
+def test_a_phase_without_anything_is_said_with_the_remedy(machine, tmp_path, jobs):
+    phases = [("main", 0.7, ["web"]), ("anneal", 0.3, ["small"])]
+    with pytest.raises(ValueError, match=r"phase anneal: .*choose less narrowly"):
+        _pretrain(machine, tmp_path / "a", {"web": 50, "small": 5}, phases=phases)
