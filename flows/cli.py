@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FLOWS = ("pipeline", "curate", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
+MIXED_STAGES = ("mix", "tokens")
 DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
@@ -250,6 +251,39 @@ def lineage(artifact: str, down: bool, store: str | None, as_json: bool) -> None
         return
     for node in nodes:
         click.echo(f"{'  ' * node.depth}{node.artifact} {node.label}{'  …' * node.seen_before}")
+
+
+@main.command()
+@click.argument("artifact")
+@click.option(
+    "--tokens",
+    "num_tokens",
+    type=click.IntRange(1),
+    help="Length of the run.  [default: the mixture's token budget]",
+)
+@store_option
+@json_option
+def mixture(artifact: str, num_tokens: int | None, store: str | None, as_json: bool) -> None:
+    """Print the GPT-3 table of a mixture: quantity, weight in the mix, epochs elapsed.
+
+    ARTIFACT is what mix or tokens made, or a name such as corpus/demo. Tokens are estimates before
+    the tokenizer and counts after it.
+    """
+    from tasks.common.mix_table import gpt3_rows, mixture_markdown
+    from tasks.common.mixture import read_mixture
+
+    found = _store(store)
+    ref = found.resolve(artifact)
+    if ref.stage not in MIXED_STAGES:
+        raise ValueError(f"{ref} is no mixture; those are made by {' and '.join(MIXED_STAGES)}")
+    table = read_mixture(found.open(ref))
+    if not as_json:
+        click.echo(mixture_markdown(table, num_tokens))
+        return
+    columns = ("group", "tokens", "weight", "taken_tokens", "epochs")
+    rows = [dict(zip(columns, row, strict=True)) for row in gpt3_rows(table, num_tokens)]
+    exact = {"are_counts_exact": table["are_counts_exact"]}
+    click.echo(json.dumps(exact | {"groups": rows, "phases": table["phases"]}, indent=1))
 
 
 @main.command("rm")

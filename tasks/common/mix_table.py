@@ -259,9 +259,7 @@ def _phase_row(
         "name": phase.name if phase else MAIN_PHASE,
         "share": share,
         "target_tokens": round(spent),
-        "weights": {
-            p.name: round(given[p.name] / spent, 12) for p in portions if given[p.name] > 0
-        },
+        "weights": {p.name: _digits(given[p.name] / spent) for p in portions if given[p.name] > 0},
     }
 
 
@@ -274,9 +272,9 @@ def _group_row(own: Sequence[Portion], used: Mapping[str, float]) -> dict[str, A
         "documents": sum(p.num_documents for p in own),
         "bytes": sum(p.num_bytes for p in own),
         "tokens": round(tokens),
-        "weight": round(target / total, 12),
+        "weight": _digits(target / total),
         "target_tokens": round(target),
-        "epochs": round(target / tokens, 6) if tokens else 0.0,
+        "epochs": _digits(target / tokens) if tokens else 0.0,
         "portions": [
             {
                 "name": p.name,
@@ -286,11 +284,16 @@ def _group_row(own: Sequence[Portion], used: Mapping[str, float]) -> dict[str, A
                 "bytes": p.num_bytes,
                 "tokens": round(p.num_tokens),
                 "target_tokens": round(used[p.name]),
-                "epochs": round(used[p.name] / p.num_tokens, 6) if p.num_tokens else 0.0,
+                "epochs": _digits(used[p.name] / p.num_tokens) if p.num_tokens else 0.0,
             }
             for p in own
         ],
     }
+
+
+def _digits(value: float) -> float:
+    """Twelve digits: what every machine's arithmetic agrees on."""
+    return float(f"{value:.12g}")
 
 
 def _by_group(portions: Iterable[Portion]) -> dict[str, list[Portion]]:

@@ -12,7 +12,6 @@ from typing import Any
 from tasks.common.store import Artifact
 
 MIXTURE_NAME = "mixture.json"
-SUMMARY_NAME = "summary.md"
 TRAIN, VALIDATION = "train", "validation"
 
 

@@ -36,6 +36,9 @@ PROVENANCE_TOOLS = (
 )
 
 
+SUMMARY_NAME = "summary.md"  # a stage may write one; it is shown in its report
+
+
 class Machine(BaseModel):
     """Where and how a run works, never what it makes: nothing here enters a fingerprint."""
 

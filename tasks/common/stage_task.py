@@ -17,9 +17,10 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 from pydantic import BaseModel
 
-from tasks.common.manifest import ArtifactRef
+from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.report_markdown import stage_markdown
-from tasks.common.stage import Machine, Stage, materialise
+from tasks.common.stage import SUMMARY_NAME, Machine, Stage, materialise
+from tasks.common.store import Store
 
 WATCH_SECONDS = 10.0
 ENDED = {StateType.CANCELLING, StateType.CANCELLED, StateType.CRASHED}
@@ -82,12 +83,20 @@ def _make(
     )
     create_markdown_artifact(
         key=f"{stage.name}-{label}".strip("-").lower(),
-        markdown=stage_markdown(manifest, was_cached=was_cached),
+        markdown=stage_markdown(manifest, was_cached=was_cached) + _summary(machine, manifest),
         description=f"{stage.name} {label}".strip(),
     )
     if was_cached:
         return Completed(name="Cached", message=f"{manifest.ref} was there", data=manifest.ref)
     return manifest.ref
+
+
+def _summary(machine: Machine, manifest: Manifest) -> str:
+    """What a stage itself wrote about its artifact, if it did."""
+    artifact = Store(machine.store).open(manifest.ref)
+    if SUMMARY_NAME not in artifact.names():
+        return ""
+    return "\n\n" + artifact.fetch(SUMMARY_NAME).read_text()
 
 
 def _watcher(flow_run_id: Any) -> Callable[[], bool]:

@@ -30,9 +30,9 @@ import zstandard
 from tasks.common.document import DOCUMENT_SCHEMA
 from tasks.common.funnel import Funnel
 from tasks.common.mix_table import Portion, mixture_markdown, mixture_table
-from tasks.common.mixture import MIXTURE_NAME, SUMMARY_NAME, TRAIN, VALIDATION
+from tasks.common.mixture import MIXTURE_NAME, TRAIN, VALIDATION
 from tasks.common.shard import ShardWriter, part_name, read_tables
-from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.stage import SUMMARY_NAME, Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.mix.config import MixConfig
 from tasks.mix.select import (

@@ -15,14 +15,13 @@ from model.tokens import TokenWriter
 from tasks.common.mix_table import MixRules, Portion, mixture_markdown, mixture_table
 from tasks.common.mixture import (
     MIXTURE_NAME,
-    SUMMARY_NAME,
     TRAIN,
     VALIDATION,
     read_mixture,
     shard_names,
 )
 from tasks.common.shard import read_tables
-from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.stage import SUMMARY_NAME, Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.tokens.config import TokensConfig
 

@@ -120,11 +120,8 @@ def phased_loader(folder, batch_size=7):
 def test_each_phase_keeps_its_own_shares(tmp_path):
     loader = phased_loader(tmp_path, batch_size=10)
     before = dict(loader.counts)
-    for num_batches, weights in (
-        (5, {"web": 0.6, "code": 0.4}),
-        (3, PHASES[0][1]),
-        (4, {"web": 1}),
-    ):
+    mixtures = [(5, {"web": 0.6, "code": 0.4}), (3, PHASES[0][1]), (4, PHASES[1][1])]
+    for num_batches, weights in mixtures:
         for _ in range(num_batches):
             loader.next_batch()
         drawn = {name: loader.counts[name] - before[name] for name in loader.counts}
