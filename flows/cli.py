@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.common.stage import Machine
     from tasks.common.store import Store
 
-FLOWS = ("pipeline", "curate", "train", "evaluate")
+FLOWS = ("pipeline", "curate", "mixture-search", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
 MIXED_STAGES = ("mix", "tokens")
 DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
@@ -128,9 +128,10 @@ def run(
     from flows.planning import ready_plan
 
     ready_plan(flow, params, machine)  # what is missing is found before anything is started
-    flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_users_tracebacks)
+    name = flow.replace("-", "_")
+    flow_function = getattr(importlib.import_module(f"flows.{name}"), name)
+    for logger in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(logger).addFilter(_without_users_tracebacks)
     reaper.watch_this_process()
     click.echo(flow_function(params, machine))
 

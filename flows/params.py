@@ -23,6 +23,7 @@ from tasks.instruct.config import InstructConfig
 from tasks.mix.config import MixConfig
 from tasks.preferences.config import PreferencesConfig
 from tasks.pretrain.config import PretrainConfig
+from tasks.regmix.config import RegmixConfig
 from tasks.report.config import ReportConfig
 from tasks.sft.config import SftConfig
 from tasks.tokenizer.config import TokenizerConfig
@@ -45,6 +46,7 @@ class Params(BaseModel):
     classify: ClassifyConfig = ClassifyConfig()
     mix: MixConfig = MixConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    regmix: RegmixConfig = RegmixConfig()
     train: PretrainConfig = PretrainConfig()
     instruct: InstructConfig = InstructConfig()
     sft: SftConfig = SftConfig()

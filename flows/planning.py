@@ -46,6 +46,10 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
     end_of_curate = len(planned)
     models = road.train(params, corpus, run)
     end_of_train = len(planned)
+    if flow == "mixture-search":
+        end_of_tokens = 1 + [stage.ref for stage in planned].index(models.tokens)
+        road.search(params, models.tokens, run)
+        return Plan(params, [], [*planned[:end_of_tokens], planned[-1]], corpus, models)
     road.conclude(params, corpus, models, road.measure(params, models, run), run)
     begin, end = {
         "pipeline": (0, len(planned)),

@@ -27,6 +27,7 @@ from tasks.instruct.task import instruct
 from tasks.mix.task import mix
 from tasks.preferences.task import preferences
 from tasks.pretrain.task import pretrain
+from tasks.regmix.task import regmix
 from tasks.report.task import report
 from tasks.sft.task import sft
 from tasks.tokenizer.task import tokenizer
@@ -92,11 +93,21 @@ def curate(params: Params, run: Run) -> Corpus:
     return Corpus(mixture, classified, (*history, unique))
 
 
-def train(params: Params, corpus: Corpus, run: Run) -> Models:
-    """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → preferences → dpo."""
+def encode(params: Params, corpus: Corpus, run: Run) -> ArtifactRef:
+    """A mixture to a vocabulary, and with it to token shards."""
     vocabulary = run(tokenizer, params.tokenizer, {"documents": [corpus.mixture]})
     texts = {"documents": [corpus.mixture], "tokenizer": [vocabulary]}
-    shards = run(tokens, TokensConfig(), texts)
+    return run(tokens, TokensConfig(), texts)
+
+
+def search(params: Params, shards: ArtifactRef, run: Run) -> ArtifactRef:
+    """Token shards to the weights of a better mixture."""
+    return run(regmix, params.regmix, {"tokens": [shards]})
+
+
+def train(params: Params, corpus: Corpus, run: Run) -> Models:
+    """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → preferences → dpo."""
+    shards = encode(params, corpus, run)
     instructions = run(instruct, params.instruct, {"documents": [corpus.documents]})
     base = run(pretrain, params.train, {"tokens": [shards]})
     tuned = run(sft, params.sft, {"checkpoint": [base], "instructions": [instructions]})

@@ -1,0 +1,1 @@
+"""Learn a mixture's weights from many tiny training runs."""
