@@ -7,8 +7,9 @@ thinned out here: the loader draws from the portions by the weights in the table
 The shuffle is external. Three passes, each over shards and committed piece by piece:
 
 1. *index*: what decides about a document, some 35 bytes each, to disk;
-2. *scatter*: read each shard once, cut it into one small run a bucket (a bucket is a range of
-   random ranks in a portion: an output shard), and write the runs into one scratch file;
+2. *scatter*: read each shard once, a bundle of them at a time, cut the rows into one run a bucket
+   (a bucket is a range of random ranks in a portion: an output shard), and write the runs into one
+   scratch file;
 3. *gather*: read each bucket's runs, sort by rank, write the output shard.
 
 A process holds one shard's worth of text, whatever the corpus.
@@ -75,7 +76,7 @@ def run(context: StageContext, config: MixConfig) -> Outcome:
         key="index",
         names=lambda number: [_index_name(number)],
     )
-    if not sum(sizes):
+    if not any(size["documents"] for size in sizes):
         raise ValueError("no documents came this far; look at the funnels of the stages before")
 
     def pieces() -> Iterator[Index]:
@@ -83,15 +84,17 @@ def run(context: StageContext, config: MixConfig) -> Outcome:
 
     choice = choose(pieces, config)
     places, table = _survey(pieces(), choice)
-    num_buckets = sum(place.num_buckets for place in places.values())
+    bundles = _bundles([size["bytes"] for size in sizes], _chunk_bytes(config))
     context.map(
-        scatter_shard,
-        [(*shard, context.path, n, choice, places) for n, shard in enumerate(shards)],
+        scatter_shards,
+        [
+            ([(n, *shards[n]) for n in bundle], context.path, number, choice, places)
+            for number, bundle in enumerate(bundles)
+        ],
         key="scatter",
         names=lambda number: _scattered(context.path, number),
     )
     parts = [(place, n) for place in places.values() for n in range(place.num_buckets)]
-    assert len(parts) == num_buckets
     funnels = context.map(
         gather_part,
         [(context.path, place, number) for place, number in parts],
@@ -109,14 +112,16 @@ def run(context: StageContext, config: MixConfig) -> Outcome:
 # --- index -------------------------------------------------------------------------------------
 
 
-def index_shard(artifact: Artifact, name: str, folder: Path, number: int, config: MixConfig) -> int:
-    """Save what choosing needs to know of one shard's documents; return how many there are."""
+def index_shard(
+    artifact: Artifact, name: str, folder: Path, number: int, config: MixConfig
+) -> dict[str, int]:
+    """Save what choosing needs to know of one shard's documents; return how much there is."""
     columns = ["id", "text", "quality_score", "cluster_size", config.group_by]
     tables = list(read_tables(artifact.fetch(name), columns=columns))
     pieces = [_index_of(table, config) for table in tables] or [_index_of(_no_rows(), config)]
     index = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     np.savez(folder / _index_name(number), allow_pickle=False, **index)
-    return len(index["group"])
+    return {"documents": len(index["group"]), "bytes": int(index["num_bytes"].sum())}
 
 
 def _index_of(table: pa.Table, config: MixConfig) -> dict[str, np.ndarray]:
@@ -216,51 +221,85 @@ def _has_portions(config: MixConfig) -> bool:
 # --- scatter and gather ------------------------------------------------------------------------
 
 
-def scatter_shard(
-    artifact: Artifact,
-    name: str,
+def _bundles(sizes: Sequence[int], max_bytes: int) -> list[list[int]]:
+    """Neighbouring shards together, as many as ``max_bytes`` hold, at least one."""
+    bundles: list[list[int]] = []
+    left = 0
+    for number, size in enumerate(sizes):
+        if not bundles or size > left:
+            bundles.append([])
+            left = max_bytes
+        bundles[-1].append(number)
+        left -= size
+    return bundles
+
+
+def _chunk_bytes(config: MixConfig) -> int:
+    return max(MIN_CHUNK_BYTES, config.shard_bytes)
+
+
+def scatter_shards(
+    shards: Sequence[tuple[int, Artifact, str]],
     folder: Path,
     number: int,
     choice: Choice,
     places: Mapping[tuple[str, str], Place],
 ) -> int:
-    """Write one input shard's rows as one run a bucket; return how many rows there were."""
+    """Write the rows of some input shards as one run a bucket; return how many rows there were."""
+    num_buckets = sum(place.num_buckets for place in places.values())
+    num_rows = 0
+    tables = (table for shard in shards for table in _judged(*shard, folder, choice, places))
+    for chunk_number, chunk in enumerate(_chunks(tables, _chunk_bytes(choice.config))):
+        stem = folder / SCATTER_FOLDER / f"{number:05d}-{chunk_number:05d}"
+        _write_runs(stem, chunk, num_buckets)
+        num_rows += len(chunk)
+    return num_rows
+
+
+def _judged(
+    number: int,
+    artifact: Artifact,
+    name: str,
+    folder: Path,
+    choice: Choice,
+    places: Mapping[tuple[str, str], Place],
+) -> Iterator[pa.Table]:
+    """A shard's rows, each with its rank, the reason to drop it and its bucket."""
     index = _load_index(folder / _index_name(number))
     verdicts = judge(choice, index)
     buckets = np.zeros(len(index["group"]), np.int64)
     for key, _, _, rows in _destinations(index, verdicts, choice.config):
         place = places[key]
         buckets[rows] = place.first + bucket_of(index["order"][rows], place.num_buckets)
-    num_buckets = sum(place.num_buckets for place in places.values())
     start = 0
-    chunks = _chunks(artifact.fetch(name), max(MIN_CHUNK_BYTES, choice.config.shard_bytes))
-    for chunk_number, table in enumerate(chunks):
+    for table in read_tables(artifact.fetch(name)):
         own = slice(start, start + len(table))
         table = table.append_column("order", pa.array(index["order"][own]))
         table = table.append_column("reason", pa.array(verdicts.reasons[own], pa.string()))
-        stem = folder / SCATTER_FOLDER / f"{number:05d}-{chunk_number:05d}"
-        _write_runs(stem, table.select(SCATTERED_SCHEMA.names), buckets[own], num_buckets)
+        table = table.select(SCATTERED_SCHEMA.names).cast(SCATTERED_SCHEMA)
+        yield table.append_column("bucket", pa.array(buckets[own]))
         start += len(table)
-    return start
 
 
-def _chunks(path: Path, max_bytes: int) -> Iterator[pa.Table]:
-    tables, size = [], 0
-    for table in read_tables(path):
-        tables.append(table)
+def _chunks(tables: Iterator[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
+    """Neighbouring tables together, up to about ``max_bytes`` of memory."""
+    found, size = [], 0
+    for table in tables:
+        found.append(table)
         size += table.nbytes
         if size >= max_bytes:
-            yield pa.concat_tables(tables)
-            tables, size = [], 0
-    if tables:
-        yield pa.concat_tables(tables)
+            yield pa.concat_tables(found)
+            found, size = [], 0
+    if found:
+        yield pa.concat_tables(found)
 
 
-def _write_runs(stem: Path, table: pa.Table, buckets: np.ndarray, num_buckets: int) -> None:
+def _write_runs(stem: Path, table: pa.Table, num_buckets: int) -> None:
     """``STEM.runs``: the rows by bucket, each bucket's compressed alone; ``STEM.npy``: where each
     one begins in it, and the end."""
+    buckets = table["bucket"].to_numpy()
     order = np.argsort(buckets, kind="stable")
-    table = table.take(order).cast(SCATTERED_SCHEMA).combine_chunks()
+    table = table.drop_columns("bucket").take(order).combine_chunks()
     starts = np.searchsorted(buckets[order], np.arange(num_buckets + 1))
     offsets = np.zeros(num_buckets + 1, np.int64)
     compress = zstandard.ZstdCompressor(level=1).compress

@@ -41,8 +41,8 @@ def run(context: StageContext, config: RegmixConfig) -> Outcome:
     results = context.map(
         proxy_run,
         [
-            (data, portion_weights(rows, weights), config, config.seed + n)
-            for n, weights in enumerate(drawn)
+            (data, portion_weights(rows, weights), config, config.seed)  # all begin alike
+            for weights in drawn
         ],
         key="run",
     )

@@ -1,4 +1,4 @@
-"""Does a learned mixture train better models? ``python -m tests.benchmarks.mixture_search --data D``
+"""Does a learned mixture train better? ``python -m tests.benchmarks.mixture_search --data D``
 
 In: the folder ``text`` of D (JSONL of several kinds of text). Searches a mixture for the held-out
 loss of some groups with the product's own stages, then trains longer runs, several seeds each, on
@@ -58,8 +58,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--targets", nargs="*", default=["encyclopedia", "news"])
     parser.add_argument("--runs", type=int, default=48)
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--confirm-steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--confirm-steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--random", type=int, default=4, help="Random mixtures to compare with")
     given = parser.parse_args()
@@ -96,7 +96,7 @@ def _tokens(text: Path, folder: Path, machine: Machine) -> ArtifactRef:
     documents = materialise(INGEST, IngestConfig(paths=paths), {}, machine)[0].ref
     mix = MixConfig(validation_share=0.05, token_budget=4_000_000)
     mixed = materialise(MIX, mix, {"documents": [documents]}, machine)[0].ref
-    words = TokenizerConfig(vocab_size=2048, max_train_bytes=5_000_000)
+    words = TokenizerConfig(vocab_size=1024, max_train_bytes=5_000_000)
     tokenizer = materialise(TOKENIZER, words, {"documents": [mixed]}, machine)[0].ref
     inputs = {"documents": [mixed], "tokenizer": [tokenizer]}
     return materialise(TOKENS, TokensConfig(), inputs, machine)[0].ref
@@ -127,11 +127,7 @@ def _confirm(
     }
     longer = config.model_copy(update={"steps": given.confirm_steps})
     data = proxy_data(artifact, rows, "cpu")
-    print(
-        "\nconfirmation: "
-        + f"{given.confirm_steps} steps, {given.seeds} seeds; "
-        + ", ".join(names)
-    )
+    print(f"\nconfirmation: {given.confirm_steps} steps, {given.seeds} seeds; {', '.join(names)}")
     means = {}
     for title, own in mixtures.items():
         losses = [
