@@ -47,7 +47,7 @@ class RegmixConfig(BaseModel):
         title="Exponent of size",
         description="Of the shares that draws are made around: 1 shares of tokens, 0 uniform",
     )
-    regression: Literal["best", "linear", "lightgbm"] = Field(
+    regression: Literal["best", "linear", "quadratic", "lightgbm"] = Field(
         "best", title="Regression", description="best: the one that ranks held-out runs better"
     )
     num_folds: int = Field(

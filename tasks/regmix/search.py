@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 Regressor = Callable[[np.ndarray], np.ndarray]
 """(mixtures, groups) weights to (mixtures,) predicted losses."""
-Kind = Literal["linear", "lightgbm"]
+Kind = Literal["linear", "quadratic", "lightgbm"]
 RIDGE = 1e-3  # weights are shares, so this is small beside any group that was tried
 NEGLIGIBLE_WEIGHT = 1e-3  # less than a window in most runs
 
@@ -69,15 +69,25 @@ def within_limits(mixtures: np.ndarray, limits: np.ndarray) -> np.ndarray:
 
 def fit(kind: Kind, mixtures: np.ndarray, losses: np.ndarray, seed: int) -> Regressor:
     """Learn to predict losses from weights."""
-    return (_fit_linear if kind == "linear" else _fit_trees)(mixtures, losses, seed)
+    if kind == "lightgbm":
+        return _fit_trees(mixtures, losses, seed)
+    return _fit_polynomial(1 if kind == "linear" else 2, mixtures, losses)
 
 
-def _fit_linear(mixtures: np.ndarray, losses: np.ndarray, _seed: int) -> Regressor:
-    """Least squares with a little ridge. Weights sum to 1, so they carry the intercept."""
-    gram = mixtures.T @ mixtures + RIDGE * np.eye(mixtures.shape[1])
-    mean = losses.mean()
-    slopes = np.linalg.solve(gram, mixtures.T @ (losses - mean))
-    return lambda others: others @ slopes + mean
+def _fit_polynomial(degree: int, mixtures: np.ndarray, losses: np.ndarray) -> Regressor:
+    """Least squares with a little ridge, on the weights and with degree 2 on their squares too.
+
+    A line is the baseline: it sends all weight to one group. Squares let a group's returns
+    diminish, at one parameter a group. Weights sum to 1, so they carry the intercept.
+    """
+
+    def features(weights: np.ndarray) -> np.ndarray:
+        return np.concatenate([weights**power for power in range(1, degree + 1)], axis=1)
+
+    known, mean = features(mixtures), losses.mean()
+    gram = known.T @ known + RIDGE * np.eye(known.shape[1])
+    slopes = np.linalg.solve(gram, known.T @ (losses - mean))
+    return lambda others: features(others) @ slopes + mean
 
 
 def _fit_trees(mixtures: np.ndarray, losses: np.ndarray, seed: int) -> Regressor:

@@ -47,7 +47,7 @@ def run(context: StageContext, config: RegmixConfig) -> Outcome:
         key="run",
     )
     losses = np.array([mean_loss(result["losses"], targets) for result in results])
-    kinds: tuple[Kind, ...] = ("linear", "lightgbm")
+    kinds: tuple[Kind, ...] = ("linear", "quadratic", "lightgbm")
     if config.regression != "best":
         kinds = (config.regression,)
     found = best_mixture(

@@ -59,12 +59,14 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", default=["encyclopedia", "news"])
     parser.add_argument("--runs", type=int, default=48)
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--confirm-steps", type=int, default=400)
+    parser.add_argument("--confirm-steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--random", type=int, default=4, help="Random mixtures to compare with")
+    parser.add_argument("--random", type=int, default=3, help="Random mixtures to compare with")
+    parser.add_argument("--store", help="Keep results there, to go on after an interruption")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(store=f"{folder}/store", num_workers=1, device="cpu")
+        store = given.store or f"{folder}/store"
+        machine = Machine(store=store, num_workers=1, device="cpu")
         tokens = _tokens(given.data / "text", Path(folder), machine)
         print(f"tokens made: {_cpu_seconds():.0f} s of CPU", flush=True)
         config = RegmixConfig(targets=given.targets, num_runs=given.runs, steps=given.steps)

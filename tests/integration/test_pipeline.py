@@ -95,6 +95,20 @@ def test_the_plan_knows_that_everything_is_there(box):
     assert all(box.plan().values())
 
 
+def test_a_mixture_search_adds_to_what_is_there_only_itself(box):
+    plan = json.loads(
+        box.bloomery("plan", "mixture-search", "--params", box.params(), "--json").stdout
+    )
+    assert [row["stage"] for row in plan if not row["cached"]] == ["regmix"]
+    done = box.bloomery("run", "mixture-search", "--params", box.params())
+    (found,) = box.artifacts("regmix")
+    assert done.stdout.strip().splitlines()[-1] == found["artifact"]
+    assert found["name"] == "mixture/small-test"
+    shown = json.loads(box.bloomery("show", found["artifact"], "--json").stdout)
+    assert set(shown["metrics"]["weights"]) == {"code", "notes"}
+    assert sum(shown["metrics"]["weights"].values()) == pytest.approx(1, abs=1e-3)
+
+
 def test_a_changed_filter_reruns_exactly_the_stages_after_it(box):
     plan = box.plan("filter.min_words=6")
     to_run = {stage for stage, cached in plan.items() if not cached}

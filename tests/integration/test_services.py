@@ -21,6 +21,7 @@ EVERYTHING = {
     "pipeline/base",
     "curate/demo",
     "curate/nightly",
+    "mixture-search/demo",
     "train/demo",
     "evaluate/demo",
 }

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from flows.cli import main
 from model.loader import PackedLoader
 from tasks.common.mix_table import MixWeight, Phase
 from tasks.common.mixture import shard_names
@@ -76,3 +78,23 @@ def test_a_run_draws_its_targets_to_within_a_batch(tokens: Artifact):
     for row in table["groups"]:
         drawn = sum(loader.tokens()[own["name"]] for own in row["portions"])
         assert abs(drawn - row["target_tokens"]) <= BATCH_SIZE * SEQ_LEN
+
+
+def test_the_table_is_printed_on_the_command_line(tokens: Artifact):
+    table = json.loads(tokens.fetch("mixture.json").read_text())
+
+    def bloomery(*options: str) -> str:
+        command = ["mixture", str(tokens.ref), "--store", str(tokens.store.url), *options]
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    *groups, total = json.loads(bloomery("--json", "--tokens", "1000000"))["groups"]
+    for own, row in zip(groups, table["groups"], strict=True):
+        assert own["epochs"] == pytest.approx(row["weight"] * 1_000_000 / row["tokens"])
+    assert total["taken_tokens"] == 1_000_000
+    printed = bloomery()
+    assert f"| digits | {table['groups'][0]['tokens']:,} | " in printed
+    assert "| phase | main | anneal |" in printed
+    wrong = CliRunner().invoke(main, ["mixture", "crawl/0123", "--store", str(tokens.store.url)])
+    assert wrong.exit_code == 2
