@@ -9,9 +9,9 @@ exact ones when they have been encoded, so it carries the rules that it was made
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tasks.common.weights import hand_out, raw_weights
 
@@ -29,6 +29,16 @@ class MixWeight(BaseModel):
         ge=0,
         description="Share of the training tokens, relative to the others'; 0 leaves it out",
     )
+
+
+def _each_group_once(weights: list[MixWeight]) -> list[MixWeight]:
+    names = [weight.group for weight in weights]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"groups {twice} are named twice; give each one weight")
+    return weights
+
+
+MixWeights = Annotated[list[MixWeight], AfterValidator(_each_group_once)]
 
 
 class Step(BaseModel):
@@ -54,7 +64,7 @@ class Phase(BaseModel):
     groups: list[str] = Field(
         default_factory=list, title="Groups", description="Only these; empty takes all"
     )
-    weights: list[MixWeight] = Field(
+    weights: MixWeights = Field(
         default_factory=list, title="Weights", description="In place of the main mixture's"
     )
     multiply: dict[str, float] = Field(
@@ -90,14 +100,14 @@ class MixRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Mixture rules")
 
-    weights: list[MixWeight] = Field(
+    weights: MixWeights = Field(
         default_factory=list, title="Weights", description="Groups whose weight is not their size"
     )
     default_weight: float = Field(
         1.0,
         title="Weight of the others",
         gt=0,
-        description="Of all groups not named: the weight of each is this times its share of bytes",
+        description="Of all groups not named: the weight of each is this times its share of all",
     )
     alpha: float = Field(
         1.0,
@@ -134,14 +144,6 @@ class MixRules(BaseModel):
     def rules(self) -> "MixRules":
         """These rules alone, where they are part of more."""
         return MixRules(**{name: getattr(self, name) for name in MixRules.model_fields})
-
-    @field_validator("weights")
-    @classmethod
-    def _each_group_once(cls, weights: list[MixWeight]) -> list[MixWeight]:
-        names = [weight.group for weight in weights]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"groups {twice} are named twice; give each one weight")
-        return weights
 
     @model_validator(mode="after")
     def _numbers_make_sense(self) -> "MixRules":

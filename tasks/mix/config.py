@@ -55,8 +55,9 @@ class MixConfig(MixRules):
         200_000_000,
         title="Shard",
         ge=1_000,
+        le=1_000_000_000,
         description="Bytes of text a training shard; a worker needs about five times as much "
-        "memory",
+        "memory; 1 GB suits a corpus of terabytes",
     )
     seed: int = Field(1, title="Seed", ge=0, description="Of the order of documents")
 

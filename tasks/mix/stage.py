@@ -193,11 +193,12 @@ def _destinations(
     """(split and folder), group, times and rows of all documents that go to one place."""
     groups, codes = np.unique(index["group"], return_inverse=True)
     vectors, own = np.unique(verdicts.times, axis=0, return_inverse=True)
-    own = np.where(verdicts.is_validation, -1, own.ravel())
-    for code, portion in {(int(c), int(p)) for c, p in zip(codes, own, strict=True)}:
-        rows = np.flatnonzero((codes == code) & (own == portion))
-        group = str(groups[code])
-        if portion < 0:
+    own = np.where(verdicts.is_validation, len(vectors), own.ravel())
+    both = codes * (len(vectors) + 1) + own
+    for number in np.unique(both):
+        code, portion = divmod(int(number), len(vectors) + 1)
+        rows, group = np.flatnonzero(both == number), str(groups[code])
+        if portion == len(vectors):
             yield (VALIDATION, quote(group, safe="")), group, (), rows
         else:
             times = tuple(map(float, vectors[portion]))

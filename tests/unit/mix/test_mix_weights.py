@@ -280,6 +280,8 @@ def test_over_all_phases_no_document_is_seen_too_often(sizes, max_epochs, share)
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValidationError, match="named twice"):
         MixRules(weights=weights({"a": 1}) * 2)
+    with pytest.raises(ValidationError, match="named twice"):
+        Phase(name="anneal", share=0.1, weights=weights({"a": 1}) * 2)
     with pytest.raises(ValidationError, match="leaves no main one"):
         MixRules(phases=[Phase(name="a", share=0.5), Phase(name="b", share=0.5)])
     with pytest.raises(ValidationError, match="a name of its own"):
