@@ -4,7 +4,6 @@ In: what a user types. Out: runs, plans, tables. A user's mistake is one clear l
 Prefect and torch take seconds to import and are imported only where they are used.
 """
 
-import importlib
 import json
 import logging
 import subprocess
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows import prefect_env, reaper, tracing
+from flows import prefect_env, tracing
 from flows.options import (
     json_option,
     machine_of,
@@ -93,14 +92,11 @@ def run(
     params = read_params(preset, params_file, changes)
     machine = machine_of(store, workers, device)
     prefect_env.configure()
+    from flows.launch import run_here
     from flows.planning import ready_plan
 
     ready_plan(flow, params, machine)  # what is missing is found before anything is started
-    flow_function = getattr(importlib.import_module(f"flows.{flow}"), flow)
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_users_tracebacks)
-    reaper.watch_this_process()
-    click.echo(flow_function(params, machine))
+    click.echo(run_here(flow, params, machine))
 
 
 @main.command()
@@ -314,13 +310,6 @@ def status() -> None:
     sys.exit(0 if services.status() else 1)
 
 
-def _without_users_tracebacks(record: logging.LogRecord) -> bool:
-    """A mistake that a user can mend needs its one line, not the way it took through our code."""
-    if record.exc_info and isinstance(record.exc_info[1], ValueError):
-        record.exc_info = None
-    return True
-
-
 def _log_to_console() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s  %(message)s", "%H:%M:%S"))
@@ -341,7 +330,7 @@ def _brief(manifest: Any, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-for command in (tracing.explain, tracing.lineage):
+for command in (tracing.explain, tracing.lineage, tracing.takedown):
     main.add_command(command)
 
 if __name__ == "__main__":

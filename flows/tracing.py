@@ -6,20 +6,29 @@ to ``tasks.common.trace`` and ``story``, doing to ``flows.takedown``.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from flows.options import (
     json_option,
+    machine_of,
+    machine_options,
+    params_options,
     print_table,
+    read_params,
     store_at,
     store_option,
 )
 
 if TYPE_CHECKING:
+    from flows.takedown import Rebuild
+    from flows.takedown_record import Record
     from tasks.common.manifest import Manifest
+    from tasks.common.stage import Machine
     from tasks.common.store import Store
     from tasks.common.story import Answer, Step, Story
     from tasks.common.trace import Footprint
@@ -241,3 +250,151 @@ def _print_counts(store: "Store", behind: "Sequence[Manifest]", listed: str, as_
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
     else:
         print_table(names, [(*row[:-1], f"{row[-1]:,}") for row in rows])
+
+
+@click.command()
+@click.argument("list_file", metavar="LIST", type=click.Path(path_type=Path))
+@params_options
+@machine_options
+@click.option("--rebuild", is_flag=True, help="Make the corpus, and all behind it, without them.")
+@click.option("--keep-copies", is_flag=True, help="Leave near copies of what is named in.")
+@click.option("--purge", is_flag=True, help="Delete what the rebuild has replaced.")
+@click.option(
+    "--include-sources",
+    is_flag=True,
+    help="With --purge, also archives and texts that still hold the pages.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before anything is deleted.")
+@json_option
+def takedown(
+    list_file: Path,
+    preset: str | None,
+    params_file: Path | None,
+    changes: Sequence[str],
+    store: str | None,
+    workers: int | None,
+    device: str | None,
+    rebuild: bool,
+    keep_copies: bool,
+    purge: bool,
+    include_sources: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Find what LIST names in the store, and with --rebuild make everything again without it.
+
+    LIST is a file of hosts and addresses, one a line. Without options it is only said what they
+    touch; with the parameters of the corpus, also what a rebuild costs. A rebuild finds crawls,
+    extracted texts and filters made, decides anew about the rest, moves the names to the new
+    artifacts, looks for the pages in them, and leaves a record under takedowns/ in the store.
+    Nothing is deleted without --purge.
+    """
+    from flows import prefect_env
+
+    prefect_env.configure()
+    from flows import takedown as doing
+
+    changing = rebuild or purge
+    if include_sources and not purge:
+        raise ValueError("--include-sources says what --purge deletes; give both")
+    machine, request = machine_of(store, workers, device), doing.Request.read(list_file)
+    if request.urls.unreadable and changing:
+        raise ValueError(f"{_unreadable(request.urls.unreadable)}; mend them, or begin them with #")
+    params = read_params(preset, params_file, changes)
+    record = doing.look(request, store_at(store), params.name)
+    again = None
+    if changing or preset or params_file or changes:
+        params = doing.with_copies(params, taken=not keep_copies)
+        again = doing.Rebuild(params, request, machine)
+        record = record.model_copy(update={"remade": again.remade, "cached": again.cached})
+    if not as_json:
+        _print_findings(record)
+    if again and changing and record.num_documents:
+        agree = partial(_agree, yes=yes)
+        record = _take_down(record, again, machine, rebuild, purge, include_sources, agree)
+    if as_json:
+        click.echo(record.model_dump_json(indent=1))
+
+
+def _take_down(
+    record: "Record",
+    again: "Rebuild",
+    machine: "Machine",
+    rebuild: bool,
+    purge: bool,
+    include_sources: bool,
+    agree: Callable[["Store", Sequence[str]], None],
+) -> "Record":
+    """Make again, look for what should be gone, delete what was asked for, and leave the record."""
+    from flows import takedown as doing
+    from flows.launch import run_here
+    from flows.takedown_record import SETTING, leave_record
+    from tasks.common.store import Store
+
+    found = Store(machine.store)
+    for flow in again.flows() if rebuild else ():
+        run_here(flow, again.params, machine)
+    if not again.is_made():
+        raise ValueError("nothing stands in the place of what --purge would delete: --rebuild it")
+    names, proof = again.move_names(), again.proof()
+    replaced, sources, named = again.sort_out(record.touched)
+    doomed = replaced + sources * include_sources if purge and not proof.problems else []
+    if doomed:
+        agree(found, doomed)
+        doing.purge(found, doomed)
+    record = record.model_copy(
+        update={
+            "copies": again.copies_taken(),
+            "names": names,
+            "proof": proof,
+            "still_there": [ref for ref in replaced + sources if ref not in doomed],
+            "needed_by_names": named,
+            "purged": doomed,
+        }
+    )
+    where = leave_record(found, record)
+    click.echo(f"record: {where}", err=True)
+    click.echo(f"from now on run with {SETTING}={again.params.dedup.takedown}", err=True)
+    if proof.problems:
+        raise RuntimeError(f"still there after the rebuild: {'; '.join(proof.problems[:3])}")
+    return record
+
+
+def _agree(store: "Store", doomed: Sequence[str], *, yes: bool) -> None:
+    for artifact in doomed:
+        click.echo(f"delete {artifact}", err=True)
+    if not yes:
+        click.confirm(
+            f"Delete these {len(doomed)} artifacts of {store.url} for good?", abort=True, err=True
+        )
+
+
+def _print_findings(record: "Record") -> None:
+    if record.unreadable:
+        click.echo(_unreadable(record.unreadable))
+    if not record.num_documents:
+        click.echo(f"nothing in {record.store} is named by {record.list_name}")
+        return
+    click.echo(
+        f"{len(record.entries)} entries name {record.num_documents} documents; "
+        f"{len(record.copies)} more are known as copies of them"
+    )
+    print_footprints(record.touched)
+    if record.remade:
+        click.echo("\nto be made again, at what it cost before:")
+        print_table(
+            ("stage", "artifact", "seconds", "CPU seconds"),
+            [
+                (each.stage, each.old, f"{each.wall_seconds:.1f}", f"{each.cpu_seconds:.1f}")
+                for each in record.remade
+            ],
+        )
+        wall = sum(each.wall_seconds for each in record.remade)
+        cpu = sum(each.cpu_seconds for each in record.remade)
+        click.echo(f"together {wall:.1f} s, {cpu:.1f} s of CPU")
+        click.echo(f"stays as it is: {', '.join(record.cached)}")
+
+
+def _unreadable(lines: Sequence[str]) -> str:
+    few = ", ".join(map(repr, lines[:3]))
+    return f"{len(lines)} lines of the list are neither hosts nor addresses, such as {few}"

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from tasks.common.manifest import ArtifactRef, FileEntry, Manifest
 from tasks.common.mixture import VALIDATION
 from tasks.common.page_table import PAGE_TABLE_NAME
-from tasks.common.shard import ROWS_PER_BATCH
+from tasks.common.shard import ROWS_PER_BATCH, TAKEN_DOWN
 from tasks.common.store import Store
 from tasks.common.url_list import UrlList, host_of
 
@@ -42,17 +42,20 @@ class Wanted:
     Args:
         urls: hosts and addresses; page tables are searched by these alone.
         ids: of documents.
+        copies_of: ids in whose place something else was dropped.
     """
 
     urls: UrlList = field(default_factory=lambda: UrlList(()))
     ids: frozenset[str] = frozenset()
+    copies_of: frozenset[str] = frozenset()
 
     def rows(self, table: pa.Table) -> list[int]:
         """The rows of a table of ``url``, and ``id`` if it has any, that are wanted."""
         found = self._by_url(table["url"]) if len(self.urls) else []
-        if self.ids and "id" in table.column_names:
-            is_named = pc.is_in(table["id"], pa.array(sorted(self.ids)))
-            found = sorted({*found, *pc.indices_nonzero(is_named).to_pylist()})
+        for column, ids in (("id", self.ids), ("detail", self.copies_of)):
+            if ids and column in table.column_names:
+                is_named = pc.is_in(table[column], pa.array(sorted(ids)))
+                found = sorted({*found, *pc.indices_nonzero(is_named).to_pylist()})
         return found
 
     def _by_url(self, urls: pa.ChunkedArray) -> list[int]:
@@ -136,9 +139,10 @@ def _in_file(
         keys = [key for key in ("id", "url") if key in names]
         if keys != ["id", "url"] and not (is_page and len(wanted.urls)):
             return []
+        details = ["detail"] if wanted.copies_of and "detail" in names else []
         brought = [column for column in columns or names if column in names]
         for group in range(file.num_row_groups):
-            rows = wanted.rows(file.read_row_group(group, keys))
+            rows = wanted.rows(file.read_row_group(group, keys + details))
             if rows:
                 table = file.read_row_group(group, brought).take(rows)
                 found += [
@@ -233,9 +237,10 @@ class Trail:
         for manifest in in_order(manifests):
             ref = str(manifest.ref)
             inputs = [str(each) for each in manifest.input_refs]
-            spared[ref] = {i for i in inputs if touched.get(i) == Touch.DROPPED}
-            spared[ref] |= {by for i in inputs if i not in touched for by in spared.get(i, ())}
-            if ref in touched or spared[ref]:
+            passed = {i for i in inputs if touched.get(i, 0) <= Touch.DROPPED}
+            spared[ref] = {i for i in passed if i in self.dropped}
+            spared[ref] |= {by for i in passed - spared[ref] for by in spared.get(i, ())}
+            if ref in touched or ref in self.dropped or spared[ref]:
                 found.append(
                     Footprint(
                         artifact=ref,
@@ -244,15 +249,16 @@ class Trail:
                         touch=touched.get(ref, Touch.UNTOUCHED).name.lower(),
                         num_kept=self.num_kept[ref],
                         dropped=dict(sorted(self.dropped.get(ref, Counter()).items())),
-                        spared_by=[] if ref in touched else sorted(spared[ref]),
+                        spared_by=[] if ref in touched else sorted(spared[ref] - {ref}),
                     )
                 )
         return found
 
 
 def _touch_of(sighting: Sighting) -> Touch:
-    if not sighting.kept:  # a page that a crawl refused left no byte there
-        return Touch.UNTOUCHED if sighting.is_page else Touch.DROPPED
+    if not sighting.kept:  # of a page that was refused, or taken down, there is no byte
+        has_bytes = not sighting.is_page and sighting.row["reason"] != TAKEN_DOWN
+        return Touch.DROPPED if has_bytes else Touch.UNTOUCHED
     is_held_out = sighting.place.startswith(f"{VALIDATION}/")
     return Touch.HELD_OUT if is_held_out else Touch.HOLDS
 
@@ -341,6 +347,16 @@ def count_kept(store: Store, manifest: Manifest, by: str) -> Counter[tuple[str, 
             key = (host_of(row["url"]),) if by == "hosts" else tuple(row.values())
             counts[place, *key] += number
     return counts
+
+
+def dropped_for(store: Store, manifest: Manifest, reason: str) -> Iterator[dict[str, Any]]:
+    """The documents that an artifact set aside for one reason: id, address and detail."""
+    for entry in filter(_is_shard, manifest.files):
+        with open_shard(store, manifest.ref, entry.name) as file:
+            if not {"id", "url", "reason", "detail"} <= set(file.schema_arrow.names):
+                continue
+            for batch in file.iter_batches(columns=["id", "url", "reason", "detail"]):
+                yield from batch.filter(pc.equal(batch["reason"], reason)).to_pylist()
 
 
 def _kept_batches(
