@@ -82,6 +82,7 @@ def look(request: Request, store: Store, corpus: str) -> Record:
         if not sighting.is_page and row["id"] not in documents:
             because = request.urls.match(row["url"]) or ""
             documents[row["id"]] = Document(id=row["id"], url=row["url"], because=because)
+    copies = _known_copies(store, manifests, set(documents))
     return Record(
         corpus=corpus,
         store=store.url,
@@ -92,7 +93,8 @@ def look(request: Request, store: Store, corpus: str) -> Record:
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         num_documents=len(documents),
         documents=first_documents(documents.values()),
-        copies=first_documents(_known_copies(store, manifests, set(documents))),
+        num_copies=len(copies),
+        copies=first_documents(copies),
         touched=trail.footprints(manifests, store.names()),
     )
 
@@ -150,12 +152,13 @@ class Rebuild:
         self._machine = machine
         self._store = Store(machine.store)
         self._wanted = request.urls
-        if missing := earlier_takedowns(self._store, params):
+        self.params = with_list(params, request.path)
+        if missing := earlier_takedowns(self._store, self.params):
             raise ValueError(f"{missing[0].reminder()}, or they come back")
         self._old = plan_flow("pipeline", params, machine).stages
-        self.params = with_list(params, request.path)
         self._new = plan_flow("pipeline", self.params, machine).stages
-        if not any(s.cached for s in self._old if s.identity.stage == FLOWS["curate"]):
+        corpora = (s for s in (*self._old, *self._new) if s.identity.stage == FLOWS["curate"])
+        if not any(stage.cached for stage in corpora):
             raise ValueError(
                 f"the store {machine.store} has no corpus that these parameters make; give those "
                 "that it was made with, by --params or --preset"
@@ -206,12 +209,11 @@ class Rebuild:
             for row in dropped_for(self._store, manifest, TAKEN_DOWN)
             if not self._wanted.match(row["url"])
         }
-        return first_documents(found.values())
+        return list(found.values())
 
-    def proof(self) -> Proof:
-        """Look for what was taken down, and its copies, in all that was decided anew."""
-        ids = frozenset(document.id for document in self.copies_taken())
-        manifests, wanted = self._decided(), Wanted(urls=self._wanted, ids=ids)
+    def proof(self, wanted: Wanted) -> Proof:
+        """Look for what was taken down in all that was decided anew."""
+        manifests = self._decided()
         problems = [
             f"{s.manifest.ref} {s.name}: {s.row['url']}"
             for s in find(self._store, manifests, wanted, (*BRIEF_COLUMNS, "text"))

@@ -48,7 +48,18 @@ class Proof(BaseModel):
 
 
 class Record(BaseModel):
-    """One takedown: what was asked, found, made and moved, and when."""
+    """One takedown: what was asked, found, made and moved, and when.
+
+    Attributes:
+        documents, copies: those that are named, and their copies; the first of them.
+        touched: what held them, or was made from what did, before.
+        remade: what was made again; ``cached`` labels what was not.
+        names: what the names that were moved point at now.
+        replaced: what held them and is still there, though nothing needs it any more.
+        sources: what the new corpus is made from and still holds their bytes.
+        needed_by_names: what other names stand on and still holds them, or was made from them.
+        purged: what was deleted.
+    """
 
     corpus: str
     store: str
@@ -59,13 +70,15 @@ class Record(BaseModel):
     at: str
     num_documents: int
     documents: list[Document]
+    num_copies: int
     copies: list[Document]
     touched: list[Footprint]
     remade: list[Remade] = []
     cached: list[str] = []
     names: dict[str, str] = {}
     proof: Proof | None = None
-    still_there: list[str] = []
+    replaced: list[str] = []
+    sources: list[str] = []
     needed_by_names: list[str] = []
     purged: list[str] = []
 
@@ -119,7 +132,7 @@ def as_markdown(record: Record) -> str:
         f"Asked for by `{record.list_name}`, SHA-256 `{record.list_sha256}`: "
         f"{len(record.entries)} hosts and addresses.",
         "",
-        f"{record.num_documents} documents were named by it, and {len(record.copies)} more were "
+        f"{record.num_documents} documents were named by it, and {record.num_copies} more were "
         "copies of those.",
         "",
     ]
@@ -132,7 +145,7 @@ def as_markdown(record: Record) -> str:
             *(f"- {problem}" for problem in proof.problems),
         ]
     lines += _md_table(
-        ("what was asked to go", "because of"),
+        ("what went", "because of"),
         ((f"{d.url}", d.because) for d in (*record.documents, *record.copies)),
     )
     lines += _md_table(
@@ -141,8 +154,10 @@ def as_markdown(record: Record) -> str:
     )
     lines += _md_table(("name", "points at"), ((n, f"`{r}`") for n, r in record.names.items()))
     for title, artifacts in (
-        ("Still hold the bytes, since they are what was crawled and read", record.still_there),
         ("Deleted", record.purged),
+        ("Replaced, and still there until they are purged", record.replaced),
+        ("Still hold the bytes: what was crawled and read, before the decision", record.sources),
+        ("Still touched, and needed by other names", record.needed_by_names),
     ):
         if artifacts:
             lines += [f"{title}:", "", *(f"- `{artifact}`" for artifact in artifacts), ""]

@@ -25,7 +25,7 @@ from flows.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.takedown import Rebuild
+    from flows.takedown import Rebuild, Request
     from flows.takedown_record import Record
     from tasks.common.manifest import Manifest
     from tasks.common.stage import Machine
@@ -171,21 +171,17 @@ def _lineage_of_artifact(store: "Store", artifact: str, down: bool, as_json: boo
 
 
 def _lineage_of_url(store: "Store", url: str, as_json: bool) -> None:
-    from tasks.common.trace import Trail, Wanted, find
+    from tasks.common.trace import Wanted, footprints
     from tasks.common.url_list import UrlList
 
     listed = UrlList([url])
     if not len(listed):
         raise ValueError(f"{url!r} is neither an address nor a host")
-    manifests = list(store.manifests())
-    trail = Trail()
-    for _ in trail.follow(find(store, manifests, Wanted(urls=listed))):
-        pass
-    footprints = trail.footprints(manifests, store.names())
+    touched = footprints(store, Wanted(urls=listed))
     if as_json:
-        click.echo(json.dumps([f.model_dump() for f in footprints], indent=1))
-    elif footprints:
-        print_footprints(footprints)
+        click.echo(json.dumps([f.model_dump() for f in touched], indent=1))
+    elif touched:
+        print_footprints(touched)
     else:
         click.echo(f"never seen: no artifact in {store.url} holds {url}")
 
@@ -311,13 +307,14 @@ def takedown(
         _print_findings(record)
     if again and changing and record.num_documents:
         agree = partial(_agree, yes=yes)
-        record = _take_down(record, again, machine, rebuild, purge, include_sources, agree)
+        record = _take_down(record, request, again, machine, rebuild, purge, include_sources, agree)
     if as_json:
         click.echo(record.model_dump_json(indent=1))
 
 
 def _take_down(
     record: "Record",
+    request: "Request",
     again: "Rebuild",
     machine: "Machine",
     rebuild: bool,
@@ -328,26 +325,30 @@ def _take_down(
     """Make again, look for what should be gone, delete what was asked for, and leave the record."""
     from flows import takedown as doing
     from flows.launch import run_here
-    from flows.takedown_record import SETTING, leave_record
-    from tasks.common.store import Store
+    from flows.takedown_record import SETTING, first_documents, leave_record
+    from tasks.common.trace import Wanted, footprints
 
-    found = Store(machine.store)
+    found = store_at(machine.store)
     for flow in again.flows() if rebuild else ():
         run_here(flow, again.params, machine)
     if not again.is_made():
         raise ValueError("nothing stands in the place of what --purge would delete: --rebuild it")
-    names, proof = again.move_names(), again.proof()
-    replaced, sources, named = again.sort_out(record.touched)
+    names, copies = again.move_names(), again.copies_taken()
+    wanted = Wanted(urls=request.urls, ids=frozenset(copy.id for copy in copies))
+    proof = again.proof(wanted)
+    replaced, sources, named = again.sort_out(footprints(found, wanted))
     doomed = replaced + sources * include_sources if purge and not proof.problems else []
     if doomed:
         agree(found, doomed)
         doing.purge(found, doomed)
     record = record.model_copy(
         update={
-            "copies": again.copies_taken(),
+            "num_copies": len(copies),
+            "copies": first_documents(copies),
             "names": names,
             "proof": proof,
-            "still_there": [ref for ref in replaced + sources if ref not in doomed],
+            "replaced": [ref for ref in replaced if ref not in doomed],
+            "sources": [ref for ref in sources if ref not in doomed],
             "needed_by_names": named,
             "purged": doomed,
         }
@@ -377,7 +378,7 @@ def _print_findings(record: "Record") -> None:
         return
     click.echo(
         f"{len(record.entries)} entries name {record.num_documents} documents; "
-        f"{len(record.copies)} more are known as copies of them"
+        f"{record.num_copies} more are known as copies of them"
     )
     print_footprints(record.touched)
     if record.remade:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.common.manifest import Manifest
+from tasks.common.shard import TAKEN_DOWN
 from tasks.common.store import Store
 from tasks.common.trace import BRIEF_COLUMNS, Sighting, Wanted, find, in_order
 from tasks.common.url_list import UrlList, spell
@@ -144,12 +145,17 @@ def _steps(sightings: Sequence[Sighting]) -> list[Step]:
                 detail=row.get("detail"),
                 place=sighting.place,
                 facts={k: v for k, v in found.items() if before.get(k) != v},
-                edits=edits(before["text"], row["text"]) if before and "text" in row else {},
+                edits=edits(before["text"], row["text"]) if before and _has_text(row) else {},
             )
         )
-        if "text" in row:
+        if _has_text(row):
             before = row
     return steps
+
+
+def _has_text(row: Mapping[str, Any]) -> bool:
+    """Whether the text is there to be compared; of what was taken down it is not."""
+    return "text" in row and row.get("reason") != TAKEN_DOWN
 
 
 def edits(before: str, after: str) -> dict[str, int]:

@@ -255,6 +255,15 @@ class Trail:
         return found
 
 
+def footprints(store: Store, wanted: Wanted) -> list[Footprint]:
+    """What some documents touch in all of the store."""
+    manifests = list(store.manifests())
+    trail = Trail()
+    for _ in trail.follow(find(store, manifests, wanted)):
+        pass
+    return trail.footprints(manifests, store.names())
+
+
 def _touch_of(sighting: Sighting) -> Touch:
     if not sighting.kept:  # of a page that was refused, or taken down, there is no byte
         has_bytes = not sighting.is_page and sighting.row["reason"] != TAKEN_DOWN
