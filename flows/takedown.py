@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.params import Params, parse_model, with_changes
+from flows.params import Params, parse_model
 from flows.planning import plan_flow
 from flows.takedown_record import (
-    SETTING,
     Document,
     Proof,
     Record,
@@ -28,6 +27,7 @@ from tasks.common.plan import PlannedStage
 from tasks.common.shard import TAKEN_DOWN
 from tasks.common.stage import Machine
 from tasks.common.store import Store
+from tasks.common.story import DOCUMENT_ID
 from tasks.common.trace import (
     BRIEF_COLUMNS,
     Footprint,
@@ -39,11 +39,10 @@ from tasks.common.trace import (
 )
 from tasks.common.url_list import UrlList
 
-COPIES_SETTING = "dedup.takedown_copies"
 UNTOUCHED = "untouched"
 DECISION = "dedup"  # the stage from which on all is made again
-# The flows that make the road between them, and the stage at which each ends.
-FLOWS = {"curate": "mix", "train": "dpo", "evaluate": "report"}
+# The flows that make the road between them, and a stage of each that begins what a rebuild makes.
+FLOWS = {"curate": DECISION, "train": "tokenizer", "evaluate": "evaluate"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _known_copies(store: Store, manifests: Sequence[Manifest], ids: set[str]) ->
         if row.get("detail") in ids and row["id"] not in ids:
             because = f"{row['reason']} of {row['detail']}"
             copies[row["id"]] = Document(id=row["id"], url=row["url"], because=because)
-        elif row["id"] in ids and row.get("detail"):
+        elif row["id"] in ids and DOCUMENT_ID.fullmatch(row.get("detail") or ""):
             originals.add(row["detail"])
     for sighting in find(store, manifests, Wanted(ids=frozenset(originals - ids))):
         row = sighting.row
@@ -117,21 +116,14 @@ def _known_copies(store: Store, manifests: Sequence[Manifest], ids: set[str]) ->
     return list(copies.values())
 
 
-def with_copies(params: Params, *, taken: bool) -> Params:
-    """The same parameters with copies of what is taken down taken too, or left."""
-    changed: Params = parse_model(
-        Params, with_changes(params.model_dump(mode="json"), [f"{COPIES_SETTING}={taken}"])
-    )
-    return changed
-
-
-def with_list(params: Params, path: Path) -> Params:
-    """The same parameters with one more takedown list."""
+def without(params: Params, path: Path, *, keep_copies: bool = False) -> Params:
+    """The same parameters with one more takedown list, and copies left in if that is asked for."""
     values = params.model_dump(mode="json")
     lists = values["dedup"]["takedown"]
-    known = {Path(each).resolve() for each in lists}
-    if path.resolve() not in known:
-        values = with_changes(values, [f"{SETTING}={[*lists, str(path)]!r}"])
+    if path.resolve() not in {Path(each).resolve() for each in lists}:
+        values["dedup"]["takedown"] = [*lists, str(path)]
+    if keep_copies:
+        values["dedup"]["takedown_copies"] = False
     changed: Params = parse_model(Params, values)
     return changed
 
@@ -143,22 +135,23 @@ class Rebuild:
         params: of the corpus as it is.
         request: what must go.
         machine: whose store holds it.
+        keep_copies: whether what is only a copy of it may stay.
 
     Raises:
         ValueError: the parameters are of no corpus in the store, or lack an earlier takedown.
     """
 
-    def __init__(self, params: Params, request: Request, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(
+        self, params: Params, request: Request, machine: Machine, *, keep_copies: bool = False
+    ) -> None:
         self._store = Store(machine.store)
         self._wanted = request.urls
-        self.params = with_list(params, request.path)
+        self.params = without(params, request.path, keep_copies=keep_copies)
         if missing := earlier_takedowns(self._store, self.params):
             raise ValueError(f"{missing[0].reminder()}, or they come back")
         self._old = plan_flow("pipeline", params, machine).stages
         self._new = plan_flow("pipeline", self.params, machine).stages
-        corpora = (s for s in (*self._old, *self._new) if s.identity.stage == FLOWS["curate"])
-        if not any(stage.cached for stage in corpora):
+        if not any(s.cached for s in (*self._old, *self._new) if s.identity.stage == DECISION):
             raise ValueError(
                 f"the store {machine.store} has no corpus that these parameters make; give those "
                 "that it was made with, by --params or --preset"
@@ -185,7 +178,7 @@ class Rebuild:
     def flows(self) -> list[str]:
         """The flows that lead as far as the corpus was brought."""
         made = {stage.identity.stage for stage in self._old if stage.cached}
-        flows = [flow for flow, end in FLOWS.items() if end in made]
+        flows = [flow for flow, first in FLOWS.items() if first in made]
         return ["pipeline"] if flows == list(FLOWS) else flows
 
     def is_made(self) -> bool:

@@ -300,8 +300,7 @@ def takedown(
     record = doing.look(request, store_at(store), params.name)
     again = None
     if changing or preset or params_file or changes:
-        params = doing.with_copies(params, taken=not keep_copies)
-        again = doing.Rebuild(params, request, machine)
+        again = doing.Rebuild(params, request, machine, keep_copies=keep_copies)
         record = record.model_copy(update={"remade": again.remade, "cached": again.cached})
     if not as_json:
         _print_findings(record)
@@ -333,9 +332,10 @@ def _take_down(
         run_here(flow, again.params, machine)
     if not again.is_made():
         raise ValueError("nothing stands in the place of what --purge would delete: --rebuild it")
-    names, copies = again.move_names(), again.copies_taken()
+    copies = again.copies_taken()
     wanted = Wanted(urls=request.urls, ids=frozenset(copy.id for copy in copies))
     proof = again.proof(wanted)
+    names = {} if proof.problems else again.move_names()
     replaced, sources, named = again.sort_out(footprints(found, wanted))
     doomed = replaced + sources * include_sources if purge and not proof.problems else []
     if doomed:
@@ -355,7 +355,9 @@ def _take_down(
     )
     where = leave_record(found, record)
     click.echo(f"record: {where}", err=True)
-    click.echo(f"from now on run with {SETTING}={again.params.dedup.takedown}", err=True)
+    settings = [f"{SETTING}={again.params.dedup.takedown}"]
+    settings += [f"{SETTING}_copies=false"] * (not again.params.dedup.takedown_copies)
+    click.echo(f"from now on run with {' '.join(settings)}, or they come back", err=True)
     if proof.problems:
         raise RuntimeError(f"still there after the rebuild: {'; '.join(proof.problems[:3])}")
     return record

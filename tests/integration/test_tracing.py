@@ -244,6 +244,9 @@ def test_a_takedown_says_what_a_rebuild_costs(box):
     assert {"crawl web", "extract web", "filter web", "filter code"} <= set(found["cached"])
     cost = box.store.manifest(ArtifactRef.parse(remade["mix"]["old"])).provenance
     assert remade["mix"]["cpu_seconds"] == cost.cpu_seconds
+    left = box.json("takedown", box.list_of("pages.example/3"), "--params", params, "--keep-copies")
+    new_of = {row["stage"]: (row["old"], row["new"]) for row in left["remade"]}
+    assert new_of["mix"][0] == remade["mix"]["old"] and new_of["mix"][1] != remade["mix"]["new"]
     wrong = box.fail(
         "takedown",
         box.list_of("pages.example/3"),

@@ -5,9 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
+from tasks.common.manifest import ArtifactRef
 from tasks.common.shard import ShardWriter, part_name
-from tasks.common.stage import Machine
+from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
 from tasks.common.store import Store
 from tasks.common.story import edits, explain
 from tasks.common.trace import (
@@ -112,6 +114,69 @@ def test_an_address_is_explained_without_those_below_it(two_sources: Store):
     assert (above.num_below, len(above.below)) == (2, 2)
     with pytest.raises(ValueError, match="neither an address nor the id"):
         explain(two_sources, [], "::")
+
+
+class NoConfig(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+def follower(machine: Machine, name: str, *inputs: ArtifactRef) -> ArtifactRef:
+    """An artifact of the stage ``name`` without shards, made from others."""
+
+    def write(context: StageContext, _config: NoConfig) -> Outcome:
+        (context.path / "weights.bin").write_text(name)
+        return Outcome()
+
+    stage = Stage(name=name, version=1, config=NoConfig, inputs=("made_from",), run=write)
+    return materialise(stage, NoConfig(), {"made_from": inputs}, machine)[0].ref
+
+
+def mixture(machine: Machine) -> ArtifactRef:
+    """One document to train on, one held out, one set aside."""
+
+    def write(context: StageContext, _config: NoConfig) -> Outcome:
+        for folder in ("train/g", "validation/g"):
+            with ShardWriter(context.path / folder, 0) as writer:
+                url = f"https://{folder.partition('/')[0]}.example/"
+                writer.keep(document(id=folder, url=url, text="t"))
+                if folder == "train/g":
+                    writer.drop(document(id="d", url="https://d.example/", text="t"), "group_cap")
+        return Outcome()
+
+    stage = Stage(name="mix", version=1, config=NoConfig, inputs=(), run=write)
+    return materialise(stage, NoConfig(), {}, machine)[0].ref
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "train.example",
+            dict.fromkeys(("mix", "tokenizer", "tokens", "pretrain", "report"), "holds"),
+        ),
+        (
+            "validation.example",
+            {"tokenizer": None}
+            | dict.fromkeys(("mix", "tokens", "pretrain", "report"), "held_out"),
+        ),
+        ("d.example", {"mix": "dropped", "tokens": "untouched", "pretrain": "untouched"}),
+    ],
+)
+def test_what_holds_no_documents_is_as_touched_as_what_it_was_made_from(
+    machine: Machine, store: Store, url: str, expected: dict[str, str | None]
+):
+    mixed = mixture(machine)
+    vocabulary = follower(machine, "tokenizer", mixed)
+    shards = follower(machine, "tokens", mixed, vocabulary)
+    follower(machine, "report", mixed, follower(machine, "pretrain", shards))
+    found = {
+        f.artifact.partition("/")[0]: f for f in footprints(store, Wanted(urls=UrlList([url])))
+    }
+    for stage, touch in expected.items():
+        assert (found[stage].touch if stage in found else None) == touch, stage
+    if url == "d.example":
+        assert found["pretrain"].spared_by == [str(mixed)]
+        assert found["report"].touch == "dropped"  # it shows samples of what was set aside
 
 
 def test_counts_and_rows_agree_and_leave_out_what_was_dropped(machine: Machine, store: Store):
