@@ -4,25 +4,29 @@ In: what a user types. Out: runs, plans, tables. A user's mistake is one clear l
 Prefect and torch take seconds to import and are imported only where they are used.
 """
 
-import importlib
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from flows import prefect_env, reaper
+from flows import prefect_env, tracing
+from flows.options import (
+    json_option,
+    machine_of,
+    machine_options,
+    params_options,
+    print_table,
+    read_params,
+    store_at,
+    store_option,
+)
 from model.process import TrainingStopped
 from tasks.common.report_markdown import funnel_rows, size_text, stage_markdown
-
-if TYPE_CHECKING:
-    from flows.params import Params
-    from tasks.common.stage import Machine
-    from tasks.common.store import Store
 
 FLOWS = ("pipeline", "curate", "mixture-search", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
@@ -39,7 +43,7 @@ class UserErrors(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except click.exceptions.Exit:  # a RuntimeError, but --help is no failure
+        except (click.exceptions.Exit, BrokenPipeError):  # --help, and a reader that has enough
             raise
         except (ValueError, OSError) as error:
             click.echo(f"error: {error}", err=True)
@@ -62,45 +66,6 @@ def main() -> None:
     """
 
 
-def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose a parameter tree."""
-    options = [
-        click.option("--preset", help="demo, small or base.  [default: demo]"),
-        click.option(
-            "--params",
-            "params_file",
-            type=click.Path(path_type=Path),
-            help="A YAML or JSON file of parameters; `bloomery params` prints one to start from.",
-        ),
-        click.option(
-            "--set",
-            "changes",
-            multiple=True,
-            metavar="PATH=VALUE",
-            help="Change one parameter, e.g. --set train.steps=200; may be repeated.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where and how to work; none of them changes a result."""
-    options = [
-        click.option("--store", help="Folder or s3://… URL of artifacts.  [default: ./store]"),
-        click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all cores]"),
-        click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-store_option = click.option("--store", help="Folder or s3://… URL.  [default: ./store]")
-json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 flow_argument = click.argument("flow", type=click.Choice(FLOWS))
 
 
@@ -122,18 +87,14 @@ def run(
     What an earlier run made of the same values is found in the store and not made again. A run
     that was killed goes on where it was when the same command is given again.
     """
-    params = _params(preset, params_file, changes)
-    machine = _machine(store, workers, device)
+    params = read_params(preset, params_file, changes)
+    machine = machine_of(store, workers, device)
     prefect_env.configure()
+    from flows.launch import run_here
     from flows.planning import ready_plan
 
     ready_plan(flow, params, machine)  # what is missing is found before anything is started
-    name = flow.replace("-", "_")
-    flow_function = getattr(importlib.import_module(f"flows.{name}"), name)
-    for logger in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(logger).addFilter(_without_users_tracebacks)
-    reaper.watch_this_process()
-    click.echo(flow_function(params, machine))
+    click.echo(run_here(flow, params, machine))
 
 
 @main.command()
@@ -150,7 +111,7 @@ def plan(
     as_json: bool,
 ) -> None:
     """Print, stage by stage, what is cached and what would run and why; run nothing."""
-    params, machine = _params(preset, params_file, changes), _machine(store)
+    params, machine = read_params(preset, params_file, changes), machine_of(store)
     prefect_env.configure()
     from flows.planning import plan_flow
 
@@ -162,7 +123,7 @@ def plan(
         ]
         click.echo(json.dumps(rows, indent=1))
         return
-    _table(
+    print_table(
         ("stage", "artifact", "", "why"),
         ((s.label, str(s.ref), "cached" if s.cached else "run", s.why) for s in stages),
     )
@@ -176,7 +137,7 @@ def params(preset: str | None, params_file: Path | None, changes: Sequence[str])
     """Print a parameter tree as YAML, to edit and give back with --params."""
     import yaml
 
-    tree = _params(preset, params_file, changes).model_dump(mode="json")
+    tree = read_params(preset, params_file, changes).model_dump(mode="json")
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -186,7 +147,7 @@ def params(preset: str | None, params_file: Path | None, changes: Sequence[str])
 @json_option
 def list_artifacts(stage: str | None, store: str | None, as_json: bool) -> None:
     """List the artifacts of the store, or of one stage, oldest first."""
-    found = _store(store)
+    found = store_at(store)
     names = {str(ref): name for name, ref in found.names().items()}
     manifests = sorted(found.manifests(stage), key=lambda m: m.provenance.started_at)
     if as_json:
@@ -204,7 +165,7 @@ def list_artifacts(stage: str | None, store: str | None, as_json: bool) -> None:
                 manifest.provenance.started_at,
             )
         )
-    _table(("artifact", "name", "kept", "size", "time", "made at"), rows)
+    print_table(("artifact", "name", "kept", "size", "time", "made at"), rows)
 
 
 @main.command()
@@ -217,7 +178,7 @@ def show(artifact: str, verify: bool, store: str | None, as_json: bool) -> None:
 
     ARTIFACT is stage/fingerprint, a unique beginning of it, or a name such as model/demo.
     """
-    found = _store(store)
+    found = store_at(store)
     ref = found.resolve(artifact)
     manifest = found.manifest(ref)
     if as_json:
@@ -226,7 +187,7 @@ def show(artifact: str, verify: bool, store: str | None, as_json: bool) -> None:
         click.echo(stage_markdown(manifest, was_cached=False))
         click.echo(f"\nAt {found.path(ref)}\n\nConfiguration:")
         click.echo(json.dumps(manifest.identity.config, indent=1, ensure_ascii=False))
-        _table(
+        print_table(
             ("file", "size", "rows"), ((f.name, size_text(f.bytes), f.rows) for f in manifest.files)
         )
     if verify:
@@ -234,24 +195,6 @@ def show(artifact: str, verify: bool, store: str | None, as_json: bool) -> None:
         if problems:
             raise ValueError(f"{ref} is damaged: {'; '.join(problems)}")
         click.echo("verified: every file is as it was sealed", err=True)
-
-
-@main.command()
-@click.argument("artifact")
-@click.option("--down", is_flag=True, help="What was made from it, instead of what made it.")
-@store_option
-@json_option
-def lineage(artifact: str, down: bool, store: str | None, as_json: bool) -> None:
-    """Print what an artifact was made from, or with --down what was made from it."""
-    from tasks.common.lineage import walk
-
-    found = _store(store)
-    nodes = list(walk(found, found.resolve(artifact), down=down))
-    if as_json:
-        click.echo(json.dumps([node.model_dump() for node in nodes], indent=1))
-        return
-    for node in nodes:
-        click.echo(f"{'  ' * node.depth}{node.artifact} {node.label}{'  …' * node.seen_before}")
 
 
 @main.command()
@@ -273,7 +216,7 @@ def mixture(artifact: str, num_tokens: int | None, store: str | None, as_json: b
     from tasks.common.mix_table import gpt3_rows, mixture_markdown
     from tasks.common.mixture import read_mixture
 
-    found = _store(store)
+    found = store_at(store)
     ref = found.resolve(artifact)
     if ref.stage not in MIXED_STAGES:
         raise ValueError(f"{ref} is no mixture; those are made by {' and '.join(MIXED_STAGES)}")
@@ -292,7 +235,7 @@ def mixture(artifact: str, num_tokens: int | None, store: str | None, as_json: b
 @store_option
 def remove(artifact: str, store: str | None) -> None:
     """Remove one artifact; a run that needs it makes it again."""
-    found = _store(store)
+    found = store_at(store)
     ref = found.resolve(artifact)
     found.delete(ref)
     click.echo(f"removed {ref}")
@@ -330,7 +273,7 @@ def stage(
     from flows.single import run_stage
 
     _log_to_console()
-    manifest = run_stage(name, [*inputs, *more], output, changes, _machine(None, workers))
+    manifest = run_stage(name, [*inputs, *more], output, changes, machine_of(None, workers))
     if manifest.funnel:
         click.echo("\n".join(funnel_rows(manifest.funnel)))
     click.echo(f"{output}: {len(manifest.files)} files, {size_text(manifest.total_bytes)}")
@@ -356,7 +299,7 @@ def generate(
     """Let a model speak. CHECKPOINT is an artifact, a name such as model/demo, or a folder."""
     folder = Path(checkpoint)
     if not (folder / "model.safetensors").exists():
-        found = _store(store)
+        found = store_at(store)
         ref = found.resolve(checkpoint)
         folder = found.open(ref).folder()
         if ref.stage not in MODEL_STAGES:
@@ -398,50 +341,6 @@ def status() -> None:
     sys.exit(0 if services.status() else 1)
 
 
-def _params(preset: str | None, params_file: Path | None, changes: Sequence[str]) -> "Params":
-    from flows.params import Params, parse_model, with_changes
-    from flows.presets import PRESETS
-
-    if preset and params_file:
-        raise ValueError("give --preset or --params, not both")
-    if preset and preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; known: {', '.join(PRESETS)}")
-    if params_file:
-        import yaml
-
-        try:
-            values = yaml.safe_load(params_file.read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{params_file} is not YAML: {error}") from error
-        values = parse_model(Params, values).model_dump(mode="json")
-    else:
-        values = PRESETS[preset or "demo"].model_dump(mode="json")
-    tree: Params = parse_model(Params, with_changes(values, changes))
-    return tree
-
-
-def _machine(
-    store: str | None = None, workers: int | None = None, device: str | None = None
-) -> "Machine":
-    from tasks.common.stage import Machine
-
-    given: Mapping[str, Any] = {"store": store, "num_workers": workers, "device": device}
-    return Machine(**{name: value for name, value in given.items() if value is not None})
-
-
-def _store(url: str | None) -> "Store":
-    from tasks.common.store import Store
-
-    return Store(_machine(url).store)
-
-
-def _without_users_tracebacks(record: logging.LogRecord) -> bool:
-    """A mistake that a user can mend needs its one line, not the way it took through our code."""
-    if record.exc_info and isinstance(record.exc_info[1], ValueError):
-        record.exc_info = None
-    return True
-
-
 def _log_to_console() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s  %(message)s", "%H:%M:%S"))
@@ -462,13 +361,8 @@ def _brief(manifest: Any, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    cells = [tuple("" if cell is None else str(cell) for cell in row) for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
-
+for command in (tracing.explain, tracing.lineage, tracing.takedown):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,6 @@
 """What a flow would do, stage by stage, without doing it, and whether it can begin."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -7,12 +8,15 @@ from typing import Any, NamedTuple
 from flows import road
 from flows.params import Params
 from flows.runner import PlanningRunner
+from flows.takedown_record import earlier_takedowns
 from tasks.common.manifest import Manifest
 from tasks.common.plan import PlannedStage
 from tasks.common.stage import Machine
 from tasks.common.store import Store
 from tasks.crawl.config import LATEST, SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
+
+log = logging.getLogger("bloomery.run")
 
 # What a flow that begins in the middle of the road builds on, and the flow that makes it.
 NEEDS = {
@@ -112,6 +116,8 @@ def ready_plan(flow: str, params: Params, machine: Machine) -> Plan:
         ValueError: something has not; the message names it and the remedy.
     """
     plan = plan_flow(flow, params, machine)
+    for takedown in earlier_takedowns(Store(machine.store), params):
+        log.warning(takedown.reminder())
     needed, maker = NEEDS.get(flow, (set(), ""))
     missing = [s for s in plan.before if s.identity.stage in needed and not s.cached]
     if missing:

@@ -7,18 +7,21 @@ elsewhere. Workers die with their parent, so a killed run leaves nothing behind 
 import concurrent.futures as cf
 import ctypes
 import logging
-import multiprocessing
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any
 
 SECONDS_BETWEEN_LINES = 5.0
 MAX_PENDING = 256  # submitted ahead: enough to keep any number of workers busy
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STARTING = threading.Lock()
 
 
 class InlineExecutor(cf.Executor):
@@ -38,11 +41,31 @@ def local_executor(num_workers: int) -> AbstractContextManager[cf.Executor]:
     """An executor of ``num_workers`` fresh processes on this machine; inline when it is one."""
     if num_workers == 1:
         return InlineExecutor()
-    return cf.ProcessPoolExecutor(
-        num_workers,
-        mp_context=multiprocessing.get_context("spawn"),  # forking a threaded process may hang
-        initializer=die_with_parent,
-    )
+    return cf.ProcessPoolExecutor(num_workers, mp_context=_BareSpawn(), initializer=die_with_parent)
+
+
+class _BareProcess(SpawnProcess):
+    """A fresh process that imports what its work needs, and not the program that started it.
+
+    A spawned process imports the main module of its parent, which may be an orchestrator that takes
+    seconds of CPU time to import, for each worker of each stage. Work is never defined there.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - the name is the standard library's
+        with _STARTING:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _BareSpawn(SpawnContext):
+    """Spawns, since forking a threaded process may hang."""
+
+    Process = _BareProcess
 
 
 def die_with_parent() -> None:

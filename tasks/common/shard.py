@@ -18,6 +18,10 @@ from tasks.common.funnel import Funnel
 ROWS_PER_BATCH = 1024
 ROWS_PER_GROUP = 8192
 
+TAKEN_DOWN = "takedown"  # the reason of what someone has the right to see gone
+# What still says, of a document that was taken down, which one that was.
+TRACE_COLUMNS = ("id", "url", "source", "kind", "fetched_at", "reason", "detail")
+
 
 def part_name(index: int) -> str:
     """The file name of the ``index``-th shard."""
@@ -74,8 +78,21 @@ class ShardWriter:
         dropped = table.append_column("reason", reason_column).append_column(
             "detail", detail_column
         )
-        self._dropped.add_table(dropped.filter(pc.invert(keep)))
+        self._dropped.add_table(_withheld(dropped.filter(pc.invert(keep))))
         self.funnel = Funnel.total([self.funnel, Funnel.of(reasons)])
+
+
+def _withheld(dropped: pa.Table) -> pa.Table:
+    """The same, without what documents said that were taken down."""
+    is_down = pc.equal(dropped["reason"], TAKEN_DOWN)
+    if not pc.any(is_down).as_py():
+        return dropped
+    for field in DROPPED_SCHEMA:
+        if field.name not in TRACE_COLUMNS:
+            nothing = pa.scalar("" if field.name == "text" else None, field.type)
+            column = pc.if_else(is_down, nothing, dropped[field.name].cast(field.type))
+            dropped = dropped.set_column(dropped.schema.get_field_index(field.name), field, column)
+    return dropped
 
 
 class _ParquetSink:

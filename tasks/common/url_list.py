@@ -8,7 +8,9 @@ are read in their ASCII form (WHATWG URL standard). A file is named as its docum
 (``file://notes/a.txt``), a folder likewise.
 """
 
+import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import can_ada
 
@@ -29,7 +31,7 @@ class UrlList:
         for line in map(str.strip, lines):
             if not line or line.startswith(COMMENT):
                 continue
-            if spelled := _spell(line):
+            if spelled := spell(line):
                 self._entries.add(spelled)
             else:
                 self.unreadable.append(line)
@@ -39,13 +41,32 @@ class UrlList:
 
     def match(self, url: str) -> str | None:
         """The entry that names ``url``, the most general one; None if there is none."""
-        spelled = _spell(url)
+        spelled = spell(url)
         if not spelled:
             return None
         return next((name for name in _names(spelled) if name in self._entries), None)
 
+    @cached_property
+    def hosts(self) -> frozenset[str]:
+        """The hosts that entries name or lie on; of files ``file:``."""
+        return frozenset(map(_host, self._entries))
 
-def _spell(url: str) -> str | None:
+    def may_name(self, origin: str) -> bool:
+        """Whether ``match`` could find an address of ``origin`` (``https://shop.example.org``)."""
+        spelled = spell(origin)
+        return spelled is None or any(name in self.hosts for name in _names(spelled))
+
+
+def host_of(url: str) -> str:
+    """The host of an address as lists name it; ``file:`` of a file's, empty if it has none."""
+    return _host(spell(url) or "")
+
+
+def _host(spelled: str) -> str:
+    return re.split("[/?]", spelled, maxsplit=1)[0]
+
+
+def spell(url: str) -> str | None:
     """``host/path?query`` in one spelling, without what makes no difference."""
     if url.startswith(FILE):
         return url.rstrip("/")

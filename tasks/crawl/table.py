@@ -6,7 +6,7 @@ In: rows and records, in order. Out: ``pages.parquet``, one row for each URL tha
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class PageRow:
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for a commit."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in PAGE_SCHEMA.names}  # a third of asdict
 
 
 @dataclass(frozen=True)

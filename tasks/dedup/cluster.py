@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tasks.common.shard import TAKEN_DOWN
 from tasks.dedup.config import DedupConfig
 from tasks.dedup.versions import Withdrawals, are_withdrawn, newest_versions
 
@@ -21,8 +22,9 @@ REASONS = (
     "near_duplicate",
     "older_version",
     "withdrawn",
+    TAKEN_DOWN,
 )
-OLDER_VERSION, WITHDRAWN = 4, 5
+OLDER_VERSION, WITHDRAWN, TAKEN = 4, 5, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class Corpus:
     fetched_at: np.ndarray  # bytes, empty if unknown
     sources: np.ndarray  # bytes, UTF-8
     url_keys: np.ndarray  # uint64, of source and URL
+    is_listed: np.ndarray  # whether a takedown list names it
 
 
 def verdicts(
@@ -55,15 +58,19 @@ def verdicts(
     # of the newest version, so that a page that went and came back is only an older version
     is_gone = are_withdrawn(corpus.url_keys, corpus.fetched_at, withdrawals)[newest]
     is_old = newest != rows
-    kept = _stands_for(corpus, ~(is_gone | is_old), preference, exact=config.exact)
-    why = np.select([is_gone, is_old], [WITHDRAWN, OLDER_VERSION], _reasons(kept, corpus))
-    return np.where(is_gone, rows, kept[newest]), why.astype(np.uint8)
+    is_in = ~(is_gone | is_old)
+    if not config.takedown_copies:
+        is_in &= ~corpus.is_listed
+    labels = _clusters(corpus, is_in, exact=config.exact)
+    kept = _best_of_each(labels, preference)
+    is_taken = np.isin(labels, labels[corpus.is_listed])[newest]
+    conditions, codes = [is_taken, is_gone, is_old], [TAKEN, WITHDRAWN, OLDER_VERSION]
+    why = np.select(conditions, codes, _reasons(kept, corpus))
+    return np.where(is_gone | is_taken, rows, kept[newest]), why.astype(np.uint8)
 
 
-def _stands_for(
-    corpus: Corpus, is_in: np.ndarray, preference: np.ndarray, *, exact: bool
-) -> np.ndarray:
-    """For each row the best of its copies; rows that are not in are nobody's.
+def _clusters(corpus: Corpus, is_in: np.ndarray, *, exact: bool) -> np.ndarray:
+    """A number for each row that it shares with its copies; rows that are not in are nobody's.
 
     Rows of one id are always one document: every later decision is keyed by id.
     """
@@ -76,8 +83,7 @@ def _stands_for(
     if exact:
         edges.append(rows[_equal_pairs(corpus.exact_keys[rows])])
     edges += [signed_rows[_equal_pairs(band[lines])] for band in corpus.band_keys.T]
-    labels = _components(np.concatenate(edges, axis=1), len(corpus.ids))
-    return _best_of_each(labels, preference)
+    return _components(np.concatenate(edges, axis=1), len(corpus.ids))
 
 
 def _equal_pairs(keys: np.ndarray) -> np.ndarray:

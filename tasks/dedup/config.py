@@ -44,4 +44,14 @@ class DedupConfig(BaseModel):
         title="Which copy stays",
         description="The one fetched first, or the longest; ties go to the smaller id",
     )
+    takedown: list[str] = Field(
+        default_factory=list,
+        title="Takedown lists",
+        description="Files of hosts and URLs, one a line, whose documents must go",
+    )
+    takedown_copies: bool = Field(
+        True,
+        title="Take down copies",
+        description="Also what is a copy of a document that is taken down, wherever it is from",
+    )
     seed: int = Field(1, title="Seed", ge=0, lt=2**32, description="Of the hash permutations")

@@ -4,19 +4,21 @@ Three passes: each shard's signatures (kept beside the work, so that a killed ru
 them again), one decision over all of them, then each shard written with its part of the decision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tasks.common.files import checksums, expand_files
 from tasks.common.funnel import Funnel
 from tasks.common.page_table import PAGE_TABLE_NAME, withdrawn_pages
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
+from tasks.common.url_list import UrlList
 from tasks.common.words import batches
-from tasks.dedup.cluster import REASONS, WITHDRAWN, Corpus, verdicts
+from tasks.dedup.cluster import REASONS, TAKEN, WITHDRAWN, Corpus, verdicts
 from tasks.dedup.config import DedupConfig
 from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
 from tasks.dedup.versions import Withdrawals, url_keys
@@ -72,6 +74,7 @@ def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: 
     keys: list[np.ndarray] = [np.empty((0, num_bands), np.uint64)]
     signed_rows: list[np.ndarray] = [np.empty(0, np.int64)]
     pages: list[np.ndarray] = [np.empty(0, np.uint64)]
+    names, listed = UrlList(_lines(config.takedown)), list[bool]()
     for table in read_tables(artifact.fetch(name)):
         texts = table["text"].to_pylist()
         start = len(columns["exact"])
@@ -81,6 +84,7 @@ def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: 
             signed_rows.append(start + part.start + signed)
         for column in KEY_COLUMNS:
             columns[column] += [(value or "").encode() for value in table[column].to_pylist()]
+        listed += [names.match(url) is not None for url in table["url"].to_pylist()]
         pages.append(url_keys(table["source"].to_pylist(), table["url"].to_pylist()))
         columns["num_chars"] += map(len, texts)
         columns["exact"] += map(exact_key, texts)
@@ -94,6 +98,7 @@ def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: 
         fetched_at=np.array(columns["fetched_at"], np.bytes_),
         sources=np.array(columns["source"], np.bytes_),
         url_keys=np.concatenate(pages),
+        is_listed=np.array(listed, bool),
     )
     return len(columns["exact"])
 
@@ -119,7 +124,7 @@ def write_shard(
                 table,
                 [REASONS[code] for code in why[rows]],
                 [
-                    None if code == WITHDRAWN else document.decode()
+                    None if code in (WITHDRAWN, TAKEN) else document.decode()
                     for code, document in zip(why[rows], kept_ids[rows].tolist(), strict=True)
                 ],
             )
@@ -151,8 +156,24 @@ def _load(paths: Sequence[Path]) -> Corpus:
     return Corpus(**joined)
 
 
+def _lines(lists: Sequence[str]) -> Iterator[str]:
+    for path in expand_files(lists).values():
+        yield from path.read_text("utf-8-sig", "replace").splitlines()
+
+
+def _identity(config: DedupConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json") | {"takedown": checksums(config.takedown)}
+
+
 def _signatures_name(index: int) -> str:
     return f"{SIGNATURES_FOLDER}/part-{index:05d}.npz"
 
 
-STAGE = Stage(name="dedup", version=4, config=DedupConfig, inputs=("documents", "pages"), run=run)
+STAGE = Stage(
+    name="dedup",
+    version=4,
+    config=DedupConfig,
+    inputs=("documents", "pages"),
+    run=run,
+    identity=_identity,
+)

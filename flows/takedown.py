@@ -1,0 +1,245 @@
+"""Taking pages down: what is touched, what it costs to make it again, doing it, and the proof.
+
+In: a file of hosts and addresses, and the parameters of the corpus. Out: findings; the artifacts
+that stand in the place of those that held the pages. The decision itself is a setting of dedup,
+``takedown``, so that a rebuild is an ordinary run in which crawling, extracting and filtering are
+found made. Nothing is deleted but by ``purge``. The record of it is ``takedown_record``'s.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.params import Params, parse_model
+from flows.planning import plan_flow
+from flows.takedown_record import (
+    Document,
+    Proof,
+    Record,
+    Remade,
+    earlier_takedowns,
+    first_documents,
+)
+from tasks.common.files import sha256_of
+from tasks.common.manifest import ArtifactRef, Manifest
+from tasks.common.plan import PlannedStage
+from tasks.common.shard import TAKEN_DOWN
+from tasks.common.stage import Machine
+from tasks.common.store import Store
+from tasks.common.story import DOCUMENT_ID
+from tasks.common.trace import (
+    BRIEF_COLUMNS,
+    Footprint,
+    Trail,
+    Wanted,
+    dropped_for,
+    find,
+    made_of,
+)
+from tasks.common.url_list import UrlList
+
+UNTOUCHED = "untouched"
+DECISION = "dedup"  # the stage from which on all is made again
+# The flows that make the road between them, and a stage of each that begins what a rebuild makes.
+FLOWS = {"curate": DECISION, "train": "tokenizer", "evaluate": "evaluate"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A list of what must go.
+
+    Args:
+        path: the file.
+        urls: its entries.
+        lines: those entries as they are written.
+    """
+
+    path: Path
+    urls: UrlList
+    lines: list[str]
+
+    @classmethod
+    def read(cls, path: Path) -> "Request":
+        """Read a list; ValueError if nothing in it can be read."""
+        lines = path.read_text("utf-8-sig", "replace").splitlines()
+        urls = UrlList(lines)
+        if not len(urls):
+            raise ValueError(f"{path} names no host and no address; write one a line")
+        unreadable = set(urls.unreadable)
+        stripped = (line.strip() for line in lines)
+        return cls(path, urls, [s for s in stripped if s and s[0] != "#" and s not in unreadable])
+
+
+def look(request: Request, store: Store, corpus: str) -> Record:
+    """Find what a list names in all of the store, and what that touches; changes nothing."""
+    manifests = list(store.manifests())
+    trail = Trail()
+    documents: dict[str, Document] = {}
+    for sighting in trail.follow(find(store, manifests, Wanted(urls=request.urls))):
+        row = sighting.row
+        if not sighting.is_page and row["id"] not in documents:
+            because = request.urls.match(row["url"]) or ""
+            documents[row["id"]] = Document(id=row["id"], url=row["url"], because=because)
+    copies = _known_copies(store, manifests, set(documents))
+    return Record(
+        corpus=corpus,
+        store=store.url,
+        list_name=request.path.name,
+        list_sha256=sha256_of(request.path),
+        entries=request.lines,
+        unreadable=request.urls.unreadable,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        num_documents=len(documents),
+        documents=first_documents(documents.values()),
+        num_copies=len(copies),
+        copies=first_documents(copies),
+        touched=trail.footprints(manifests, store.names()),
+    )
+
+
+def _known_copies(store: Store, manifests: Sequence[Manifest], ids: set[str]) -> list[Document]:
+    """Documents that an earlier dedup found to be copies of some, or some to be copies of."""
+    copies: dict[str, Document] = {}
+    originals: set[str] = set()
+    wanted = Wanted(ids=frozenset(ids), copies_of=frozenset(ids))
+    for sighting in find(store, manifests, wanted):
+        row = sighting.row
+        if row.get("detail") in ids and row["id"] not in ids:
+            because = f"{row['reason']} of {row['detail']}"
+            copies[row["id"]] = Document(id=row["id"], url=row["url"], because=because)
+        elif row["id"] in ids and DOCUMENT_ID.fullmatch(row.get("detail") or ""):
+            originals.add(row["detail"])
+    for sighting in find(store, manifests, Wanted(ids=frozenset(originals - ids))):
+        row = sighting.row
+        copies.setdefault(row["id"], Document(id=row["id"], url=row["url"], because="has a copy"))
+    return list(copies.values())
+
+
+def without(params: Params, path: Path, *, keep_copies: bool = False) -> Params:
+    """The same parameters with one more takedown list, and copies left in if that is asked for."""
+    values = params.model_dump(mode="json")
+    lists = values["dedup"]["takedown"]
+    if path.resolve() not in {Path(each).resolve() for each in lists}:
+        values["dedup"]["takedown"] = [*lists, str(path)]
+    if keep_copies:
+        values["dedup"]["takedown_copies"] = False
+    changed: Params = parse_model(Params, values)
+    return changed
+
+
+class Rebuild:
+    """The same corpus without what a list names, beside the one that there is.
+
+    Args:
+        params: of the corpus as it is.
+        request: what must go.
+        machine: whose store holds it.
+        keep_copies: whether what is only a copy of it may stay.
+
+    Raises:
+        ValueError: the parameters are of no corpus in the store, or lack an earlier takedown.
+    """
+
+    def __init__(
+        self, params: Params, request: Request, machine: Machine, *, keep_copies: bool = False
+    ) -> None:
+        self._store = Store(machine.store)
+        self._wanted = request.urls
+        self.params = without(params, request.path, keep_copies=keep_copies)
+        if missing := earlier_takedowns(self._store, self.params):
+            raise ValueError(f"{missing[0].reminder()}, or they come back")
+        self._old = plan_flow("pipeline", params, machine).stages
+        self._new = plan_flow("pipeline", self.params, machine).stages
+        if not any(s.cached for s in (*self._old, *self._new) if s.identity.stage == DECISION):
+            raise ValueError(
+                f"the store {machine.store} has no corpus that these parameters make; give those "
+                "that it was made with, by --params or --preset"
+            )
+        self.remade = list(self._remade())
+        self.cached = [s.label for s, new in self._pairs() if s.ref == new.ref and s.cached]
+
+    def _pairs(self) -> Iterator[tuple[PlannedStage, PlannedStage]]:
+        return zip(self._old, self._new, strict=True)
+
+    def _remade(self) -> Iterator[Remade]:
+        """The stages that are there and have to be made again, with what they cost."""
+        for old, new in self._pairs():
+            if old.cached and old.ref != new.ref:
+                cost = self._store.manifest(old.ref).provenance
+                yield Remade(
+                    stage=old.label,
+                    old=str(old.ref),
+                    new=str(new.ref),
+                    wall_seconds=cost.wall_seconds,
+                    cpu_seconds=cost.cpu_seconds,
+                )
+
+    def flows(self) -> list[str]:
+        """The flows that lead as far as the corpus was brought."""
+        made = {stage.identity.stage for stage in self._old if stage.cached}
+        flows = [flow for flow, first in FLOWS.items() if first in made]
+        return ["pipeline"] if flows == list(FLOWS) else flows
+
+    def is_made(self) -> bool:
+        """Whether all that was there has been made again."""
+        return all(self._store.has(ArtifactRef.parse(each.new)) for each in self.remade)
+
+    def move_names(self) -> dict[str, str]:
+        """Point every name at what stands in the place of what it pointed at."""
+        new_of = {each.old: each.new for each in self.remade}
+        for name, ref in self._store.names().items():
+            if str(ref) in new_of:
+                self._store.give_name(name, ArtifactRef.parse(new_of[str(ref)]))
+        moved = set(new_of.values())
+        return {n: str(ref) for n, ref in self._store.names().items() if str(ref) in moved}
+
+    def copies_taken(self) -> list[Document]:
+        """What the new corpus dropped for the list without being named by it: copies."""
+        found = {
+            row["id"]: Document(id=row["id"], url=row["url"], because=row["detail"] or "a copy")
+            for manifest in self._decided()
+            for row in dropped_for(self._store, manifest, TAKEN_DOWN)
+            if not self._wanted.match(row["url"])
+        }
+        return list(found.values())
+
+    def proof(self, wanted: Wanted) -> Proof:
+        """Look for what was taken down in all that was decided anew."""
+        manifests = self._decided()
+        problems = [
+            f"{s.manifest.ref} {s.name}: {s.row['url']}"
+            for s in find(self._store, manifests, wanted, (*BRIEF_COLUMNS, "text"))
+            if s.kept or s.row["text"]
+        ]
+        return Proof(num_artifacts=len(manifests), problems=problems)
+
+    def _decided(self) -> list[Manifest]:
+        """What the new corpus has from the decision on."""
+        start = [stage.identity.stage for stage in self._new].index(DECISION)
+        return [self._store.manifest(s.ref) for s in self._new[start:] if self._store.has(s.ref)]
+
+    def sort_out(self, touched: Sequence[Footprint]) -> tuple[list[str], list[str], list[str]]:
+        """What to do with the artifacts that hold the pages, or were made from them.
+
+        Returns:
+            Those that nothing needs any more; those that the new corpus is made from; and those
+            that another name of the store stands on.
+        """
+        manifests = list(self._store.manifests())
+        there = {str(manifest.ref) for manifest in manifests}
+        ours = {str(stage.ref) for stage in self._new}
+        names = self._store.names().values()
+        named = {str(m.ref) for ref in names for m in made_of(manifests, ref)}
+        held = [f.artifact for f in touched if f.touch != UNTOUCHED and f.artifact in there]
+        return (
+            [ref for ref in held if ref not in ours | named],
+            [ref for ref in held if ref in ours],
+            [ref for ref in held if ref in named - ours],
+        )
+
+
+def purge(store: Store, artifacts: Sequence[str]) -> None:
+    """Delete artifacts, those first that were made last."""
+    for artifact in reversed(artifacts):
+        store.delete(ArtifactRef.parse(artifact))
