@@ -29,7 +29,7 @@ class UrlList:
         for line in map(str.strip, lines):
             if not line or line.startswith(COMMENT):
                 continue
-            if spelled := _spell(line):
+            if spelled := spell(line):
                 self._entries.add(spelled)
             else:
                 self.unreadable.append(line)
@@ -39,14 +39,14 @@ class UrlList:
 
     def match(self, url: str) -> str | None:
         """The entry that names ``url``, the most general one; None if there is none."""
-        spelled = _spell(url)
+        spelled = spell(url)
         if not spelled:
             return None
         return next((name for name in _names(spelled) if name in self._entries), None)
 
 
-def _spell(url: str) -> str | None:
-    """``host/path?query`` in one spelling, without what makes no difference."""
+def spell(url: str) -> str | None:
+    """``host/path?query`` in one spelling, without what makes no difference; None if unreadable."""
     if url.startswith(FILE):
         return url.rstrip("/")
     if "://" not in url:
