@@ -12,7 +12,7 @@ from tasks.common.shard import count_rows
 from tasks.common.signature_index import signatures_name
 from tasks.common.store import Artifact
 
-ROWS_AT_A_TIME = 1 << 18
+ROWS_AT_A_TIME = 1 << 16
 PAIRS_AT_A_TIME = 1 << 15
 MIX = np.uint64(0x9E3779B97F4A7C15)
 

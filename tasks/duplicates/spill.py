@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS_A_PART = 1 << 22  # 40 bytes each while they are sorted
+ROWS_A_PART = 1 << 20  # 60 bytes each while they are sorted and looked at
 MAX_PARTS = 512  # files open at once
 RECORD = np.dtype([("key", np.uint64), ("row", np.int64)])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.common.files import checksums, expand_files
@@ -55,14 +56,15 @@ def run(context: StageContext, config: DuplicatesConfig) -> Outcome:
         names=lambda band: [f"{WORK_FOLDER}/{_pairs_name(band)}"],
     )
     decision.find_copies(_read_pairs(arrays, num_bands))
-    reasons: Counter[str] = Counter()
+    reasons: Counter[str | None] = Counter()
     for shard in range(len(index.shards)):
         table = verdict_table(decision, np.arange(*index.starts[shard : shard + 2]), named)
         pq.write_table(table, context.path / part_name(shard), compression="zstd")
-        reasons.update(filter(None, table["reason"].to_pylist()))
+        for count in pc.value_counts(table["reason"]).to_pylist():
+            reasons[count["values"]] += count["counts"]
     metrics = {
         "num_documents": index.num_rows,
-        "dropped": dict(sorted(reasons.items())),
+        "dropped": {reason: reasons[reason] for reason in sorted(filter(None, reasons))},
         **decision.metrics(),
     }
     if num_bands:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.common.verdict import VERDICT_SCHEMA
 from tasks.duplicates.decision import IN, OLDER, SAME_URL, TAKEN_DOWN, WITHDRAWN, Decision
@@ -31,22 +32,20 @@ def verdict_table(decision: Decision, rows: np.ndarray, named: Mapping[int, str]
     """
     codes, kept = _judge(decision, rows)
     ids = decision.arrays["id"]
-    kept_ids, cluster_ids = _text(ids[kept]), _text(ids[decision.least[rows]])
+    kept_ids = _text(ids[kept])
     is_taken = codes == TAKEN_DOWN
     details: list[str | None] = [None] * len(rows)
     for at in np.flatnonzero(is_taken):
         details[at] = named.get(int(rows[at])) or f"copy of {kept_ids[at]}"
-    nobody_stays = is_taken | (codes == WITHDRAWN)
-    columns = (
-        _text(ids[rows]),
-        [REASONS[code] for code in codes],
-        pa.array(kept_ids, pa.string(), mask=nobody_stays),
-        details,
-        cluster_ids,
-        decision.sizes[rows].astype(np.int32),
-    )
-    fields = zip(columns, VERDICT_SCHEMA, strict=True)
-    return pa.table([pa.array(c, f.type) for c, f in fields], schema=VERDICT_SCHEMA)
+    columns = {
+        "id": _text(ids[rows]),
+        "reason": pa.array(REASONS).take(pa.array(codes)),
+        "kept_id": pc.if_else(pa.array(is_taken | (codes == WITHDRAWN)), None, kept_ids),
+        "detail": pa.array(details, pa.string()),
+        "cluster_id": _text(ids[decision.least[rows]]),
+        "cluster_size": pa.array(decision.sizes[rows], pa.int32()),
+    }
+    return pa.table([columns[name] for name in VERDICT_SCHEMA.names], schema=VERDICT_SCHEMA)
 
 
 def _judge(decision: Decision, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,5 +62,5 @@ def _judge(decision: Decision, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.where((codes == IN) & (kept != rows), copy, codes), kept
 
 
-def _text(values: np.ndarray) -> list[str]:
-    return [value.decode() for value in values.tolist()]
+def _text(values: np.ndarray) -> pa.Array:
+    return pa.array(values).cast(pa.string())
