@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.common.fingerprint import fingerprint
 from tasks.common.shard import part_name
 from tasks.common.signature_index import KEYS_SCHEMA, signatures_name
 from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
@@ -41,11 +42,16 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         """Look fifty times a second."""
         while True:
-            for line in Path("/proc/self/status").read_text().splitlines():
-                name, _, value = line.partition(":")
-                if name in self.peaks:
-                    self.peaks[name] = max(self.peaks[name], int(value.split()[0]) * 1024)
+            self.look()
             time.sleep(0.02)
+
+    def look(self) -> int:
+        """Note what is in use now; returns the private bytes."""
+        for line in Path("/proc/self/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name in self.peaks:
+                self.peaks[name] = max(self.peaks[name], int(value.split()[0]) * 1024)
+        return self.peaks["RssAnon"]
 
 
 def make_index(folder: str, num_documents: int) -> Machine:
@@ -104,13 +110,11 @@ def write_shard(
 def main(folder: str, num_documents: int, cap_mb: int) -> None:
     """Make the index if it is not there, decide, and say what it cost."""
     machine = make_index(folder, num_documents)
-    stage = Stage(
-        name="signatures", version=0, config=SignaturesConfig, inputs=(), run=DUPLICATES.run
-    )
-    signed = stage.identify(SignaturesConfig(), {}).ref()
+    (signed,) = Store(folder).manifests("signatures")
     if cap_mb:
         resource.setrlimit(resource.RLIMIT_DATA, (cap_mb << 20, cap_mb << 20))
     sampler = Sampler()
+    start_bytes = sampler.look()
     sampler.start()
     started = time.process_time()
     # another quality with each cap, so that the second run does not find the first one's verdicts
@@ -125,11 +129,12 @@ def main(folder: str, num_documents: int, cap_mb: int) -> None:
                 "documents": num_documents,
                 "cap_mb": cap_mb,
                 "seconds": time.process_time() - started,
+                "start_bytes": start_bytes,
                 "private_bytes": sampler.peaks["RssAnon"],
                 "resident_bytes": sampler.peaks["VmRSS"],
                 **{k: manifest.metrics[k] for k in ("num_clusters", "largest_cluster_documents")},
                 "dropped": sum(manifest.metrics["dropped"].values()),
-                "verdicts": sorted(entry.sha256 for entry in manifest.files)[0],
+                "verdicts": fingerprint([entry.sha256 for entry in manifest.files]),
             }
         )
     )

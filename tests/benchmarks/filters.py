@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from datasketch import MinHash
-from tasks.dedup.signature import Signer, shingle
 
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
@@ -30,6 +29,7 @@ from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import Candidate, judge
+from tasks.signatures.minhash import Signer, shingle
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 
 NUM_PERMUTATIONS = 112
