@@ -7,13 +7,14 @@ learns how many copies of it there were; one that goes names the document that s
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks.common.funnel import Funnel
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
+from tasks.common.verdict import VERDICT_SCHEMA
 from tasks.dedup.config import DedupConfig
 
 CLUSTER_METRICS = ("num_clusters", "largest_cluster_documents")
@@ -47,18 +48,18 @@ def write_shard(
     index: int,
 ) -> dict[str, Any]:
     """Write one shard as the verdicts say."""
-    verdicts = pq.read_table(duplicates.fetch(verdict_name))
-    start = 0
+    verdicts = read_tables(duplicates.fetch(verdict_name))
+    ahead = VERDICT_SCHEMA.empty_table()
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
-            found = verdicts.slice(start, len(table))
-            start += len(table)
+            while len(ahead) < len(table):
+                ahead = pa.concat_tables([ahead, next(verdicts)])
+            found, ahead = ahead.slice(0, len(table)), ahead.slice(len(table))
             assert found["id"].equals(table["id"]), f"{name} is not the shard that was judged"
             for column in ("cluster_id", "cluster_size"):
                 table = set_column(table, column, found[column].combine_chunks())
             details = pc.coalesce(found["detail"], found["kept_id"])
             shard.split(table, found["reason"].to_pylist(), details.to_pylist())
-    assert start == len(verdicts), f"{name} is not the shard that was judged"
     return shard.funnel.model_dump()
 
 

@@ -69,7 +69,8 @@ class DuplicatesConfig(BaseModel):
     quality: str = Field(
         "quality_score",
         title="Best by",
-        description="For keep=quality: quality_score or the name of a signal, more is better",
+        description="For keep=quality: quality_score, of documents that come with one, or the "
+        "name of a signal that filter measures; more is better, none is last",
     )
     preferred_sources: list[str] = Field(
         default_factory=list,

@@ -75,9 +75,10 @@ class Decision:
         components = Components(self._num_rows)
         is_in = self.may_match()
         # rows of one id are always one document: every later decision is keyed by id
-        for name in ("id_key", *(["exact_key"] if self._config.exact else [])):
+        wholes = {"id_key": "id"} | ({"exact_key": "exact_key"} if self._config.exact else {})
+        for name, whole in wholes.items():
             for keys, rows in self._sharing(self.arrays.stream(name, is_in)):
-                components.join(self._truly_equal(neighbours(keys, rows), name))
+                components.join(self._truly_equal(neighbours(keys, rows), whole))
         for part in pairs:
             components.join(part)
         labels = components.labels()
@@ -144,9 +145,9 @@ class Decision:
         self.states[members[goes]] = TAKEN_DOWN
 
     def _truly_equal(self, pairs: np.ndarray, name: str) -> np.ndarray:
-        """Without pairs whose keys are equal by chance: a key is a part of what it stands for."""
-        whole = self.arrays[{"id_key": "id"}.get(name, name)]
-        return pairs[whole[pairs[:, 0]] == whole[pairs[:, 1]]]
+        """Without pairs whose 64-bit keys are equal by chance: ``name`` is what they stand for."""
+        values = self.arrays[name]
+        return pairs[values[pairs[:, 0]] == values[pairs[:, 1]]]
 
     def _sharing(self, stream: Stream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return rows_that_share(stream, self._num_rows, self.arrays.folder)

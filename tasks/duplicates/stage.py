@@ -21,12 +21,13 @@ from tasks.common.signature_index import instants, url_keys
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.common.url_list import UrlList
+from tasks.common.verdict import VERDICT_SCHEMA
 from tasks.duplicates.arrays import Arrays, array_kinds, key_parts, widths
 from tasks.duplicates.components import PAIRS_AT_A_TIME, followers, neighbours, row_type
 from tasks.duplicates.config import DuplicatesConfig
 from tasks.duplicates.curve import best_bands, curve_summary
 from tasks.duplicates.decision import Decision
-from tasks.duplicates.index import Index
+from tasks.duplicates.index import ROWS_AT_A_TIME, Index
 from tasks.duplicates.policy import ranks
 from tasks.duplicates.spill import rows_that_share
 from tasks.duplicates.verdicts import verdict_table
@@ -56,20 +57,29 @@ def run(context: StageContext, config: DuplicatesConfig) -> Outcome:
         names=lambda band: [f"{WORK_FOLDER}/{_pairs_name(band)}"],
     )
     decision.find_copies(_read_pairs(arrays, num_bands))
+    reasons = _write_verdicts(context.path, index, decision, named)
+    curve = {"near_copies": curve_summary(num_bands, rows_per_band)} if num_bands else {}
+    dropped = {reason: reasons[reason] for reason in sorted(filter(None, reasons))}
+    counts = {"num_documents": index.num_rows, "dropped": dropped}
+    return Outcome(metrics=counts | curve | decision.metrics())
+
+
+def _write_verdicts(
+    folder: Path, index: Index, decision: Decision, named: Mapping[int, str]
+) -> Counter[str | None]:
+    """A shard of verdicts for each table of keys; returns how often each reason is given."""
     reasons: Counter[str | None] = Counter()
-    for shard in range(len(index.shards)):
-        table = verdict_table(decision, np.arange(*index.starts[shard : shard + 2]), named)
-        pq.write_table(table, context.path / part_name(shard), compression="zstd")
-        for count in pc.value_counts(table["reason"]).to_pylist():
-            reasons[count["values"]] += count["counts"]
-    metrics = {
-        "num_documents": index.num_rows,
-        "dropped": {reason: reasons[reason] for reason in sorted(filter(None, reasons))},
-        **decision.metrics(),
-    }
-    if num_bands:
-        metrics["near_copies"] = curve_summary(num_bands, rows_per_band)
-    return Outcome(metrics=metrics)
+    for shard, bounds in enumerate(zip(index.starts[:-1], index.starts[1:], strict=True)):
+        with pq.ParquetWriter(
+            folder / part_name(shard), VERDICT_SCHEMA, compression="zstd"
+        ) as writer:
+            for start in range(*bounds, ROWS_AT_A_TIME):
+                rows = np.arange(start, min(start + ROWS_AT_A_TIME, bounds[1]))
+                table = verdict_table(decision, rows, named)
+                writer.write_table(table)
+                for count in pc.value_counts(table["reason"]).to_pylist():
+                    reasons[count["values"]] += count["counts"]
+    return reasons
 
 
 def pair_band(
@@ -98,8 +108,13 @@ def pair_band(
 def find_named(artifact: Artifact, name: str, lists: Sequence[str]) -> list[tuple[int, str]]:
     """The rows of one table of keys that takedown lists name, and the entry of each."""
     names = UrlList(_lines(lists))
-    urls = pq.read_table(artifact.fetch(name), columns=["url"])["url"].to_pylist()
-    return [(row, entry) for row, url in enumerate(urls) if (entry := names.match(url))]
+    found, start = [], 0
+    with pq.ParquetFile(artifact.fetch(name)) as file:
+        for batch in file.iter_batches(ROWS_AT_A_TIME, columns=["url"]):
+            urls = enumerate(batch["url"].to_pylist(), start)
+            found += [(row, entry) for row, url in urls if (entry := names.match(url))]
+            start += len(batch)
+    return found
 
 
 def _named_by_lists(

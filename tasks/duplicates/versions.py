@@ -46,9 +46,9 @@ def newest_versions(
         undated_too: even where no version has a time one of them counts, the preferred one.
     """
     order = np.lexsort((*preference, ~fetched_at, pages))  # ~ turns an order round
-    best = order[run_starts(pages[order])]
+    starts = run_starts(pages[order])
     newest = np.empty(len(pages), np.int64)
-    newest[order] = np.repeat(best, np.diff(run_starts(pages[order]), append=len(pages)))
+    newest[order] = np.repeat(order[starts], np.diff(starts, append=len(pages)))
     if undated_too:
         return newest
     return np.where(fetched_at[newest] == UNKNOWN, np.arange(len(pages)), newest)

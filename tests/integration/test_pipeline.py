@@ -90,7 +90,14 @@ def box(tmp_path_factory):
 def test_the_report_shows_what_was_made(box):
     report = Path(box.first.stdout.strip().splitlines()[-1])
     text = report.read_text()
-    for part in ("The funnel", "The mixture", "Evaluation", "Answers before and after", "<svg"):
+    for part in (
+        "The funnel",
+        "Copies",
+        "The mixture",
+        "Evaluation",
+        "Answers before and after",
+        "<svg",
+    ):
         assert part in text
     assert "<script" not in text
 
