@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tasks.classify.config import ClassifyConfig
 from tasks.compare.config import CompareConfig
 from tasks.crawl.config import SourceConfig
-from tasks.dedup.config import DedupConfig
 from tasks.dpo.config import DpoConfig
+from tasks.duplicates.config import DuplicatesConfig
 from tasks.evaluate.config import EvaluateConfig
 from tasks.extract.config import ExtractRules
 from tasks.filter.config import FilterConfig
@@ -26,7 +26,38 @@ from tasks.pretrain.config import PretrainConfig
 from tasks.regmix.config import RegmixConfig
 from tasks.report.config import ReportConfig
 from tasks.sft.config import SftConfig
+from tasks.signatures.config import SignaturesConfig
 from tasks.tokenizer.config import TokenizerConfig
+
+
+class DedupParams(SignaturesConfig, DuplicatesConfig):
+    """How copies are found, and which of them stays.
+
+    Only permutations, shingles and seed are in the signatures: what else changes is decided anew
+    from the signatures that are there.
+    """
+
+    model_config = ConfigDict(title="Dedup")
+
+    @property
+    def signatures(self) -> SignaturesConfig:
+        """The part that makes signatures."""
+        return SignaturesConfig(**self.model_dump(include=set(SignaturesConfig.model_fields)))
+
+    @property
+    def duplicates(self) -> DuplicatesConfig:
+        """The part that decides from them."""
+        return DuplicatesConfig(**self.model_dump(include=set(DuplicatesConfig.model_fields)))
+
+    @model_validator(mode="after")
+    def _bands_fit_into_a_signature(self) -> "DedupParams":
+        num_needed = self.num_bands * self.rows_per_band
+        if self.minhash and not self.threshold and num_needed > self.num_permutations:
+            raise ValueError(
+                f"{self.num_bands} bands of {self.rows_per_band} rows need {num_needed} "
+                f"permutations; set num_permutations={num_needed}"
+            )
+        return self
 
 
 class Params(BaseModel):
@@ -42,7 +73,7 @@ class Params(BaseModel):
     sources: list[SourceConfig] = Field(min_length=1, title="Sources of pages and files")
     extract: ExtractRules = ExtractRules()
     filter: FilterConfig = FilterConfig()
-    dedup: DedupConfig = DedupConfig()
+    dedup: DedupParams = DedupParams()
     classify: ClassifyConfig = ClassifyConfig()
     mix: MixConfig = MixConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -17,8 +17,10 @@ from tasks.common.stage_task import StageTask
 from tasks.compare.task import compare
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.task import crawl
+from tasks.dedup.config import DedupConfig
 from tasks.dedup.task import dedup
 from tasks.dpo.task import dpo
+from tasks.duplicates.task import duplicates
 from tasks.evaluate.task import evaluate
 from tasks.extract.config import ExtractConfig
 from tasks.extract.task import extract
@@ -30,6 +32,7 @@ from tasks.pretrain.task import pretrain
 from tasks.regmix.task import regmix
 from tasks.report.task import report
 from tasks.sft.task import sft
+from tasks.signatures.task import signatures
 from tasks.tokenizer.task import tokenizer
 from tasks.tokens.config import TokensConfig
 from tasks.tokens.task import tokens
@@ -77,20 +80,29 @@ class Scores(NamedTuple):
 
 
 def curate(params: Params, run: Run) -> Corpus:
-    """Pages to a mixture: crawl → extract → filter, source by source; dedup → classify → mix."""
+    """Pages to a mixture: crawl → extract → filter → signatures, source by source; all else after.
+
+    duplicates → dedup → classify → mix. A new source or crawl leaves the others' signatures as
+    they are.
+    """
     history: list[ArtifactRef] = []
     crawls: list[ArtifactRef] = []
     kept: list[ArtifactRef] = []
+    signed: list[ArtifactRef] = []
     for source in params.sources:
         pages = run(crawl, source, {}, source.name)
         documents = run(extract, _extraction(params, source), {"pages": [pages]}, source.name)
         kept.append(run(filter, params.filter, {"documents": [documents]}, source.name))
+        signed.append(
+            run(signatures, params.dedup.signatures, {"documents": [kept[-1]]}, source.name)
+        )
         crawls.append(pages)
-        history += [pages, documents, kept[-1]]
-    unique = run(dedup, params.dedup, {"documents": kept, "pages": crawls})
+        history += [pages, documents, kept[-1], signed[-1]]
+    verdicts = run(duplicates, params.dedup.duplicates, {"signatures": signed, "pages": crawls})
+    unique = run(dedup, DedupConfig(), {"documents": kept, "duplicates": [verdicts]})
     classified = run(classify, params.classify, {"documents": [unique]})
     mixture = run(mix, params.mix, {"documents": [classified]})
-    return Corpus(mixture, classified, (*history, unique))
+    return Corpus(mixture, classified, (*history, verdicts, unique))
 
 
 def encode(params: Params, corpus: Corpus, run: Run) -> ArtifactRef:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.params import parse_model, with_changes
+from flows.params import DedupParams, parse_model, with_changes
 from tasks.classify.stage import STAGE as CLASSIFY
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
 from tasks.common.page_table import PAGE_TABLE_NAME
@@ -17,11 +17,14 @@ from tasks.common.store import Store
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.files import ARCHIVE_SUFFIXES
 from tasks.crawl.stage import STAGE as CRAWL
+from tasks.dedup.config import DedupConfig
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.duplicates.stage import STAGE as DUPLICATES
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.stage import STAGE as FILTER
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.mix.stage import STAGE as MIX
+from tasks.signatures.stage import STAGE as SIGNATURES
 
 log = logging.getLogger("bloomery.stage")
 
@@ -55,6 +58,9 @@ def run_stage(
         refs: dict[str, list[ArtifactRef]] = {name: [] for name in stage.inputs}
         if stage is not CRAWL:
             refs[stage.inputs[0]] = [_bring_in(stage, config, inputs, machine)]
+        if stage is DEDUP:
+            refs["duplicates"] = [_judge(config, refs["documents"], machine)]
+            config = DedupConfig()
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
         shutil.move(Store(str(folder)).path(manifest.ref), output)
     return manifest
@@ -94,8 +100,16 @@ def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
         values = _web_source(inputs) or _source(inputs)
     elif stage.name == "extract":
         values = {"source": "files"}
-    whole = stage.config.model_construct(**values).model_dump(mode="json")  # checked when changed
-    return parse_model(stage.config, with_changes(whole, changes))
+    model = DedupParams if stage is DEDUP else stage.config
+    whole = model.model_construct(**values).model_dump(mode="json")  # checked when changed
+    return parse_model(model, with_changes(whole, changes))
+
+
+def _judge(config: DedupParams, documents: list[ArtifactRef], machine: Machine) -> ArtifactRef:
+    """The verdicts on some documents."""
+    signed, _ = materialise(SIGNATURES, config.signatures, {"documents": documents}, machine)
+    inputs = {"signatures": [signed.ref], "pages": []}
+    return materialise(DUPLICATES, config.duplicates, inputs, machine)[0].ref
 
 
 def _bring_in(stage: Stage, config: Any, inputs: Sequence[str], machine: Machine) -> ArtifactRef:

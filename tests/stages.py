@@ -6,9 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.common.manifest import ArtifactRef
+from flows.params import DedupParams
+from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.shard import ShardWriter
 from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
+from tasks.dedup.config import DedupConfig
+from tasks.dedup.stage import STAGE as DEDUP
+from tasks.duplicates.stage import STAGE as DUPLICATES
+from tasks.signatures.stage import STAGE as SIGNATURES
 
 
 class GivenConfig(BaseModel):
@@ -50,3 +55,31 @@ def given(
     """An artifact with these documents and files."""
     config = GivenConfig(shards=[[dict(row) for row in rows] for rows in shards], files=files or {})
     return materialise(GIVEN, config, {}, machine)[0].ref
+
+
+def judge(
+    machine: Machine,
+    documents: Sequence[ArtifactRef],
+    pages: Sequence[ArtifactRef] = (),
+    config: DedupParams | None = None,
+) -> Manifest:
+    """The verdicts on all documents, each artifact signed for itself."""
+    config = config or DedupParams()
+    signed = [
+        materialise(SIGNATURES, config.signatures, {"documents": [ref]}, machine)[0].ref
+        for ref in documents
+    ]
+    inputs = {"signatures": signed, "pages": pages}
+    return materialise(DUPLICATES, config.duplicates, inputs, machine)[0]
+
+
+def deduplicate(
+    machine: Machine,
+    documents: Sequence[ArtifactRef],
+    pages: Sequence[ArtifactRef] = (),
+    config: DedupParams | None = None,
+) -> Manifest:
+    """Signatures, duplicates and dedup, as the road puts them together."""
+    verdicts = judge(machine, documents, pages, config)
+    inputs = {"documents": documents, "duplicates": [verdicts.ref]}
+    return materialise(DEDUP, DedupConfig(), inputs, machine)[0]

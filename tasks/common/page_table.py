@@ -1,6 +1,7 @@
 """What every crawl leaves beside its archives: a table of what became of each URL.
 
-Crawl writes it, and says there which pages were withdrawn; dedup takes out what it has of those.
+Crawl writes it, and says there which pages were withdrawn; duplicates takes out what there is of
+those.
 """
 
 from pathlib import Path

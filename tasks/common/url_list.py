@@ -67,7 +67,7 @@ def _host(spelled: str) -> str:
 
 
 def spell(url: str) -> str | None:
-    """``host/path?query`` in one spelling, without what makes no difference."""
+    """``host/path?query`` in one spelling, without what makes no difference; None if unreadable."""
     if url.startswith(FILE):
         return url.rstrip("/")
     if "://" not in url:

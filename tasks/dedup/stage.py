@@ -1,179 +1,68 @@
-"""The dedup stage: shards of documents in, the same shards without copies and old versions out.
+"""The dedup stage: documents and the verdicts on them in; the same shards without copies out.
 
-Three passes: each shard's signatures (kept beside the work, so that a killed run does not make
-them again), one decision over all of them, then each shard written with its part of the decision.
+Verdict shards stand in the order of the documents' shards, row for row. A document that stays
+learns how many copies of it there were; one that goes names the document that stays in its place.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.common.files import checksums, expand_files
 from tasks.common.funnel import Funnel
-from tasks.common.page_table import PAGE_TABLE_NAME, withdrawn_pages
-from tasks.common.shard import ShardWriter, part_name, read_tables
+from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
-from tasks.common.url_list import UrlList
-from tasks.common.words import batches
-from tasks.dedup.cluster import REASONS, TAKEN, WITHDRAWN, Corpus, verdicts
+from tasks.common.verdict import VERDICT_SCHEMA
 from tasks.dedup.config import DedupConfig
-from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
-from tasks.dedup.versions import Withdrawals, url_keys
 
-SIGNATURES_FOLDER = ".signatures"
-KEY_COLUMNS = ["id", "source", "fetched_at"]
+CLUSTER_METRICS = ("num_clusters", "largest_cluster_documents")
 
 
 def run(context: StageContext, config: DedupConfig) -> Outcome:
-    """Keep one version of each page, and one of each set of copies.
-
-    In: documents of all sources, and the crawls whose page tables say which pages were withdrawn.
-    Out: fewer rows.
-    """
-    shards = context.shards("documents")
-    if not shards:
-        raise ValueError("dedup was given no shards; give it the artifact of extract or filter")
-    (context.path / SIGNATURES_FOLDER).mkdir(exist_ok=True)
-    sizes = context.map(
-        sign_shard,
-        [(*shard, context.path, index, config) for index, shard in enumerate(shards)],
-        key="signatures",
-        names=lambda index: [_signatures_name(index)],
-    )
-    corpus = _load([context.path / _signatures_name(index) for index in range(len(shards))])
-    withdrawals = _withdrawals(context.inputs["pages"] if config.drop_withdrawn else ())
-    kept, why = verdicts(corpus, withdrawals, config)
-    ends = np.cumsum(sizes)
-    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    """Keep one version of each page, and one of each set of copies. Out: fewer rows."""
+    documents, verdicts = context.shards("documents"), context.shards("duplicates")
+    assert len(documents) == len(verdicts), "duplicates decided about other documents"
     funnels = context.map(
         write_shard,
         [
-            (*shard, context.path, index, corpus.ids[part], why[part], corpus.ids[kept[part]])
-            for index, (shard, part) in enumerate(zip(shards, parts, strict=True))
+            (*shard, *verdict, context.path, index)
+            for index, (shard, verdict) in enumerate(zip(documents, verdicts, strict=True))
         ],
         names=lambda index: [part_name(index), f"dropped/{part_name(index)}"],
     )
-    cluster_sizes = np.unique(kept, return_counts=True)[1]
+    metrics = context.input("duplicates").manifest.metrics
     return Outcome(
         funnel=Funnel.total(Funnel(**funnel) for funnel in funnels),
-        metrics={
-            "num_clusters": int((cluster_sizes > 1).sum()),
-            "largest_cluster_documents": int(cluster_sizes.max(initial=0)),
-        },
+        metrics={name: metrics[name] for name in CLUSTER_METRICS},
     )
-
-
-def sign_shard(artifact: Artifact, name: str, folder: Path, index: int, config: DedupConfig) -> int:
-    """Save the keys of one shard's documents; return how many documents it has."""
-    num_bands = config.num_bands if config.minhash else 0
-    signer = Signer(num_bands * config.rows_per_band, config.seed)
-    columns: dict[str, list[Any]] = {column: [] for column in (*KEY_COLUMNS, "num_chars", "exact")}
-    keys: list[np.ndarray] = [np.empty((0, num_bands), np.uint64)]
-    signed_rows: list[np.ndarray] = [np.empty(0, np.int64)]
-    pages: list[np.ndarray] = [np.empty(0, np.uint64)]
-    names, listed = UrlList(_lines(config.takedown)), list[bool]()
-    for table in read_tables(artifact.fetch(name)):
-        texts = table["text"].to_pylist()
-        start = len(columns["exact"])
-        for part in batches(texts) if num_bands else ():
-            signed, signatures = signer.sign(shingle(texts[part], config.ngram_words))
-            keys.append(band_keys(signatures, num_bands, config.rows_per_band))
-            signed_rows.append(start + part.start + signed)
-        for column in KEY_COLUMNS:
-            columns[column] += [(value or "").encode() for value in table[column].to_pylist()]
-        listed += [names.match(url) is not None for url in table["url"].to_pylist()]
-        pages.append(url_keys(table["source"].to_pylist(), table["url"].to_pylist()))
-        columns["num_chars"] += map(len, texts)
-        columns["exact"] += map(exact_key, texts)
-    np.savez(
-        folder / _signatures_name(index),
-        ids=np.array(columns["id"], np.bytes_),
-        exact_keys=np.array(columns["exact"], "S16"),
-        band_keys=np.concatenate(keys),
-        signed_rows=np.concatenate(signed_rows),
-        num_chars=np.array(columns["num_chars"], np.int64),
-        fetched_at=np.array(columns["fetched_at"], np.bytes_),
-        sources=np.array(columns["source"], np.bytes_),
-        url_keys=np.concatenate(pages),
-        is_listed=np.array(listed, bool),
-    )
-    return len(columns["exact"])
 
 
 def write_shard(
     artifact: Artifact,
     name: str,
+    duplicates: Artifact,
+    verdict_name: str,
     folder: Path,
     index: int,
-    ids: np.ndarray,
-    why: np.ndarray,
-    kept_ids: np.ndarray,
 ) -> dict[str, Any]:
-    """Write one shard. For each row: its id, an index into REASONS, and the id that stays."""
-    start = 0
+    """Write one shard as the verdicts say."""
+    verdicts = read_tables(duplicates.fetch(verdict_name))
+    ahead = VERDICT_SCHEMA.empty_table()
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
-            rows = slice(start, start + len(table))
-            start = rows.stop
-            found = [document.encode() for document in table["id"].to_pylist()]
-            assert found == ids[rows].tolist(), f"{name} is not the shard that was signed"
-            shard.split(
-                table,
-                [REASONS[code] for code in why[rows]],
-                [
-                    None if code in (WITHDRAWN, TAKEN) else document.decode()
-                    for code, document in zip(why[rows], kept_ids[rows].tolist(), strict=True)
-                ],
-            )
+            while len(ahead) < len(table):
+                ahead = pa.concat_tables([ahead, next(verdicts)])
+            found, ahead = ahead.slice(0, len(table)), ahead.slice(len(table))
+            assert found["id"].equals(table["id"]), f"{name} is not the shard that was judged"
+            for column in ("cluster_id", "cluster_size"):
+                table = set_column(table, column, found[column].combine_chunks())
+            details = pc.coalesce(found["detail"], found["kept_id"])
+            shard.split(table, found["reason"].to_pylist(), details.to_pylist())
     return shard.funnel.model_dump()
 
 
-def _withdrawals(crawls: Sequence[Artifact]) -> Withdrawals:
-    """What the page tables of some crawls say was withdrawn."""
-    keys, dates = [np.empty(0, np.uint64)], [np.empty(0, "S1")]
-    for crawl in crawls:
-        source = crawl.manifest.identity.config["name"]
-        table = withdrawn_pages(crawl.fetch(PAGE_TABLE_NAME))
-        keys.append(url_keys([source] * len(table), table["url"].to_pylist()))
-        dates.append(np.array(table["withdrawn_at"].to_pylist(), np.bytes_))
-    return Withdrawals(np.concatenate(keys), np.concatenate(dates))
-
-
-def _load(paths: Sequence[Path]) -> Corpus:
-    """Join the shards' keys, renumbering rows from the first shard on."""
-    parts = []
-    for path in paths:
-        with np.load(path) as file:
-            parts.append(dict(file))
-    start = 0
-    for part in parts:
-        part["signed_rows"] = part["signed_rows"] + start
-        start += len(part["ids"])
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Corpus(**joined)
-
-
-def _lines(lists: Sequence[str]) -> Iterator[str]:
-    for path in expand_files(lists).values():
-        yield from path.read_text("utf-8-sig", "replace").splitlines()
-
-
-def _identity(config: DedupConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json") | {"takedown": checksums(config.takedown)}
-
-
-def _signatures_name(index: int) -> str:
-    return f"{SIGNATURES_FOLDER}/part-{index:05d}.npz"
-
-
 STAGE = Stage(
-    name="dedup",
-    version=4,
-    config=DedupConfig,
-    inputs=("documents", "pages"),
-    run=run,
-    identity=_identity,
+    name="dedup", version=5, config=DedupConfig, inputs=("documents", "duplicates"), run=run
 )

@@ -34,6 +34,14 @@ def funnel_table(data: Sequence[Artifact]) -> list[Values]:
     ]
 
 
+def near_copies(data: Sequence[Artifact]) -> Values | None:
+    """How near copies were looked for, and what clusters there are; None if they were not."""
+    for artifact in data:
+        if "near_copies" in artifact.manifest.metrics:
+            return artifact.manifest.metrics
+    return None
+
+
 def dropped_samples(data: Sequence[Artifact], config: ReportConfig) -> list[Values]:
     """A few dropped documents, taking the reasons in turn, so that each is seen."""
     by_reason: dict[str, list[Values]] = {}

@@ -45,6 +45,19 @@ def funnel_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
+def curve_figure(bands: dict[str, Any]) -> Figure:
+    """How likely a pair of documents is found to be alike, by its Jaccard similarity."""
+    figure, axis = plt.subplots(figsize=(5, 3))
+    similarity = [step / 200 for step in range(201)]
+    rows, num_bands = bands["rows_per_band"], bands["num_bands"]
+    axis.plot(similarity, [1 - (1 - s**rows) ** num_bands for s in similarity], color=IRON)
+    axis.axvline(bands["half_found_at"], color=EMBER, ls="--", lw=1)
+    axis.set(xlabel="Jaccard similarity", ylabel="found", xlim=(0, 1), ylim=(0, 1.02))
+    axis.set_title(f"{num_bands} bands of {rows} rows (dashed: half are found)")
+    figure.tight_layout()
+    return figure
+
+
 def accuracy_figure(models: Sequence[dict[str, Any]]) -> Figure:
     """Multiple-choice accuracy with 95 % intervals, and chance as a line."""
     figure, axis = plt.subplots(figsize=(5, 3))

@@ -21,12 +21,17 @@ def run(context: StageContext, config: ReportConfig) -> Outcome:
     values = _values(context, config)
     figures = {"funnel_svg": plots.funnel_figure(values["funnel"])}
     figures["loss_svg"] = plots.loss_figure(values["curves"])
+    if values["duplicates"]:
+        figures["curve_svg"] = plots.curve_figure(values["duplicates"]["near_copies"])
     if all(model.get("multiple_choice") for model in values["models"]):
         figures["accuracy_svg"] = plots.accuracy_figure(values["models"])
-    loss_png = plots.as_data_url(plots.loss_figure(values["curves"]))
+    pictures = {"loss_png": plots.as_data_url(plots.loss_figure(values["curves"]))}
+    if values["duplicates"]:
+        curve = plots.curve_figure(values["duplicates"]["near_copies"])
+        pictures["curve_png"] = plots.as_data_url(curve)
     drawn = {name: plots.as_svg(figure) for name, figure in figures.items()}
     _render("report.html", values | drawn, context.path)
-    _render("report.md", values | {"loss_png": loss_png}, context.path)
+    _render("report.md", values | pictures, context.path)
     return Outcome(metrics=_headlines(values))
 
 
@@ -38,6 +43,7 @@ def _values(context: StageContext, config: ReportConfig) -> dict[str, Any]:
     values: dict[str, Any] = {
         "funnel": gather.funnel_table(data),
         "dropped": gather.dropped_samples(data, config),
+        "duplicates": gather.near_copies(data),
         "mixture": gather.mixture_table(by_stage["tokens"], pretraining["tokens"]),
         "curves": gather.curves(training),
         "models": [
@@ -105,4 +111,4 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:200]
 
 
-STAGE = Stage(name="report", version=2, config=ReportConfig, inputs=INPUTS, run=run)
+STAGE = Stage(name="report", version=3, config=ReportConfig, inputs=INPUTS, run=run)

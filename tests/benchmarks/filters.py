@@ -25,11 +25,11 @@ from tasks.common.store import Store
 from tasks.common.words import batches
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
-from tasks.dedup.signature import Signer, shingle
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import Candidate, judge
+from tasks.signatures.minhash import Signer, shingle
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 
 NUM_PERMUTATIONS = 112

@@ -15,30 +15,33 @@ from tasks.crawl.config import SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
 from tasks.dedup.config import DedupConfig
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.duplicates.config import DuplicatesConfig
+from tasks.duplicates.stage import STAGE as DUPLICATES
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import STAGE as FILTER
+from tasks.signatures.config import SignaturesConfig
+from tasks.signatures.stage import STAGE as SIGNATURES
 
 
 def main(archive: str, folder: str) -> None:
     """Take the archive through crawl, extract, filter and dedup, with one worker."""
     machine = Machine(store=folder, num_workers=1)
-    stages: list[tuple[Stage, BaseModel, str | None]] = [
-        (CRAWL, SourceConfig(name="pages", type="warc", paths=[archive]), None),
-        (EXTRACT, ExtractConfig(source="pages"), "pages"),
-        (FILTER, FilterConfig(languages=[], c4=True), "documents"),
-        (DEDUP, DedupConfig(), "documents"),
-    ]
-    steps = []
-    made: list[ArtifactRef] = []
-    for stage, config, reads in stages:
-        inputs: dict[str, list[ArtifactRef]] = {name: [] for name in stage.inputs}
-        if reads:
-            inputs[reads] = made
-        manifest, _ = materialise(stage, config, inputs, machine)
-        made = [manifest.ref]
+    steps: list[dict[str, object]] = []
+
+    def make(stage: Stage, config: BaseModel, **inputs: ArtifactRef) -> ArtifactRef:
+        given = {name: [inputs[name]] if name in inputs else [] for name in stage.inputs}
+        manifest, _ = materialise(stage, config, given, machine)
         steps.append(_summary(manifest))
+        return manifest.ref
+
+    pages = make(CRAWL, SourceConfig(name="pages", type="warc", paths=[archive]))
+    texts = make(EXTRACT, ExtractConfig(source="pages"), pages=pages)
+    kept = make(FILTER, FilterConfig(languages=[], c4=True), documents=texts)
+    signed = make(SIGNATURES, SignaturesConfig(), documents=kept)
+    verdicts = make(DUPLICATES, DuplicatesConfig(), signatures=signed)
+    make(DEDUP, DedupConfig(), documents=kept, duplicates=verdicts)
     print(json.dumps(steps))
 
 

@@ -10,12 +10,11 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.stage import Machine, materialise
-from tasks.dedup.config import DedupConfig
-from tasks.dedup.stage import STAGE as DEDUP
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import STAGE as FILTER
+from tests.stages import deduplicate
 from tests.unit.extract.archive_fixtures import given_archives
 
 pytestmark = pytest.mark.external
@@ -35,7 +34,7 @@ def extract(machine: Machine, files: dict[str, bytes]) -> Manifest:
 
 def run_on(machine: Machine, extracted: ArtifactRef) -> Manifest:
     filtered, _ = materialise(FILTER, FilterConfig(), {"documents": [extracted]}, machine)
-    return materialise(DEDUP, DedupConfig(), {"documents": [filtered.ref], "pages": []}, machine)[0]
+    return deduplicate(machine, [filtered.ref])
 
 
 def test_whole_archives_lose_nothing(machine: Machine, external_data: Path, tmp_path: Path):

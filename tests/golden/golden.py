@@ -65,7 +65,7 @@ def _content(path: Path) -> bytes:
     if path.suffix == ".parquet":
         rows = pq.read_table(path).to_pylist()
         rows = [{k: v for k, v in row.items() if k not in MACHINE_COLUMNS} for row in rows]
-        return json.dumps(rows, sort_keys=True).encode()
+        return json.dumps(rows, sort_keys=True, default=bytes.hex).encode()
     if path.suffix == ".bin":
         return b""
     return path.read_bytes()

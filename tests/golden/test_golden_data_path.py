@@ -15,12 +15,16 @@ from tasks.common.stage import Machine, Stage, materialise
 from tasks.common.store import Store
 from tasks.dedup.config import DedupConfig
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.duplicates.config import DuplicatesConfig
+from tasks.duplicates.stage import STAGE as DUPLICATES
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import STAGE as FILTER
 from tasks.mix.config import MixConfig
 from tasks.mix.stage import STAGE as MIX
+from tasks.signatures.config import SignaturesConfig
+from tasks.signatures.stage import STAGE as SIGNATURES
 from tests.golden.golden import check_golden
 from tests.unit.extract.archive_fixtures import given_archives, http, pack, record
 
@@ -68,7 +72,11 @@ def test_the_data_path_makes_what_it_made(machine: Machine, store: Store):
     check_golden(EXTRACT, store, store.manifest(extracted[0]))
     filtered = make(FILTER, FilterConfig(gopher_repetition=False), machine, documents=extracted)
     check_golden(FILTER, store, store.manifest(filtered))
-    unique = make(DEDUP, DedupConfig(), machine, documents=[filtered], pages=[])
+    signed = make(SIGNATURES, SignaturesConfig(), machine, documents=[filtered])
+    check_golden(SIGNATURES, store, store.manifest(signed))
+    judged = make(DUPLICATES, DuplicatesConfig(), machine, signatures=[signed], pages=[])
+    check_golden(DUPLICATES, store, store.manifest(judged))
+    unique = make(DEDUP, DedupConfig(), machine, documents=[filtered], duplicates=[judged])
     check_golden(DEDUP, store, store.manifest(unique))
     config = ClassifyConfig(quality_reference_sources=["sea"], dimensions=4, buckets=1_000)
     classified = make(CLASSIFY, config, machine, documents=[unique])

@@ -16,9 +16,20 @@ from tests.integration.small import small_params, write_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 BLOOMERY = [sys.executable, "-c", "from flows.cli import main; main()"]
-AFTER_FILTER = {"dedup", "classify", "mix", "tokenizer", "tokens", "instruct", "pretrain", "sft"}
-AFTER_FILTER |= {"preferences", "dpo", "evaluate base", "evaluate sft", "evaluate aligned"}
-AFTER_FILTER |= {"compare", "report"}
+REDONE = ("filter", "signatures")
+AFTER_FILTER = {
+    "duplicates",
+    "dedup",
+    "classify",
+    "mix",
+    "tokenizer",
+    "tokens",
+    "instruct",
+    "pretrain",
+    "sft",
+}
+AFTER_FILTER |= {"pretrain", "sft", "preferences", "dpo"}
+AFTER_FILTER |= {"evaluate base", "evaluate sft", "evaluate aligned", "compare", "report"}
 
 
 class Box:
@@ -79,7 +90,14 @@ def box(tmp_path_factory):
 def test_the_report_shows_what_was_made(box):
     report = Path(box.first.stdout.strip().splitlines()[-1])
     text = report.read_text()
-    for part in ("The funnel", "The mixture", "Evaluation", "Answers before and after", "<svg"):
+    for part in (
+        "The funnel",
+        "Copies",
+        "The mixture",
+        "Evaluation",
+        "Answers before and after",
+        "<svg",
+    ):
         assert part in text
     assert "<script" not in text
 
@@ -112,12 +130,18 @@ def test_a_mixture_search_adds_to_what_is_there_only_itself(box):
 def test_a_changed_filter_reruns_exactly_the_stages_after_it(box):
     plan = box.plan("filter.min_words=6")
     to_run = {stage for stage, cached in plan.items() if not cached}
-    assert to_run == AFTER_FILTER | {"filter code", "filter notes"}
+    by_source = {f"{stage} {source}" for stage in REDONE for source in ("code", "notes")}
+    assert to_run == AFTER_FILTER | by_source
     before = {row["artifact"] for row in box.artifacts()}
     box.bloomery("run", "curate", "--params", box.params("filter.min_words=6"))
     made = [row for row in box.artifacts() if row["artifact"] not in before]
     stages = [row["artifact"].partition("/")[0] for row in made]
-    assert sorted(stages) == ["classify", "dedup", "filter", "filter", "mix"]
+    assert sorted(stages) == sorted([*REDONE, *REDONE, "duplicates", "dedup", "classify", "mix"])
+
+
+def test_another_copy_to_keep_signs_nothing_again(box):
+    plan = box.plan("dedup.keep=longest")
+    assert {stage for stage, cached in plan.items() if not cached} == AFTER_FILTER
 
 
 def test_lineage_leads_from_the_model_to_the_pages_and_back(box):

@@ -14,10 +14,9 @@ from tasks.crawl.config import LATEST, SourceConfig
 from tasks.crawl.refresh import Recrawl, row_after
 from tasks.crawl.stage import STAGE
 from tasks.crawl.table import PageRow
-from tasks.dedup.config import DedupConfig
-from tasks.dedup.stage import STAGE as DEDUP
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
+from tests.stages import deduplicate
 from tests.unit.crawl.crawl_site import HOST, Site, html, links, serving, sitemap
 
 BASE = f"http://{HOST}"
@@ -131,8 +130,7 @@ def corpus(machine: Machine, *crawls) -> tuple[dict[str, str], dict[str, int]]:
         materialise(EXTRACT, ExtractConfig(source="site"), {"pages": [each.ref]}, machine)[0].ref
         for each in crawls
     ]
-    inputs = {"documents": documents, "pages": [each.ref for each in crawls]}
-    manifest, _ = materialise(DEDUP, DedupConfig(), inputs, machine)
+    manifest = deduplicate(machine, documents, [each.ref for each in crawls])
     artifact = Store(machine.store).open(manifest.ref)
     rows = [
         row

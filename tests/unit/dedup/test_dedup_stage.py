@@ -1,13 +1,7 @@
 """The stage: copies go, originals stay, whatever the order, the workers, or a kill."""
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,11 +10,11 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from flows.params import DedupParams
 from tasks.common.manifest import Manifest
-from tasks.common.stage import Machine, materialise
+from tasks.common.stage import Machine
 from tasks.common.store import Store
-from tasks.dedup.config import DedupConfig
-from tasks.dedup.stage import STAGE
+from tests import stages
 from tests.stages import given
 
 
@@ -48,11 +42,10 @@ def shards_of(documents: list[dict], num_shards: int) -> list[list[dict]]:
 
 
 def deduplicate(
-    machine: Machine, *inputs: list[list[dict]], config: DedupConfig | None = None
+    machine: Machine, *inputs: list[list[dict]], config: DedupParams | None = None
 ) -> Manifest:
     refs = [given(machine, shards) for shards in inputs]
-    inputs_by_name = {"documents": refs, "pages": []}
-    return materialise(STAGE, config or DedupConfig(), inputs_by_name, machine)[0]
+    return stages.deduplicate(machine, refs, config=config)
 
 
 def read(machine: Machine, manifest: Manifest, folder: str = "") -> list[dict]:
@@ -74,22 +67,22 @@ def test_copies_go_and_name_the_original(machine: Machine):
 
 
 def test_the_longest_copy_can_stay(machine: Machine):
-    manifest = deduplicate(machine, [rows()], config=DedupConfig(keep="longest"))
+    manifest = deduplicate(machine, [rows()], config=DedupParams(keep="longest"))
     kept = kept_ids(machine, manifest)
     assert all((f"{n:03d}-near" in kept) == (n % 5 == 0) for n in range(40))
 
 
 def test_each_kind_of_copy_can_be_left_in(machine: Machine):
-    no_near = deduplicate(machine, [rows()], config=DedupConfig(minhash=False))
+    no_near = deduplicate(machine, [rows()], config=DedupParams(minhash=False))
     assert no_near.funnel.dropped == {"exact_duplicate": 10}
-    neither = deduplicate(machine, [rows()], config=DedupConfig(minhash=False, exact=False))
+    neither = deduplicate(machine, [rows()], config=DedupParams(minhash=False, exact=False))
     assert neither.funnel.dropped == {}
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("keep", ["first", "longest"])
 def test_the_order_of_documents_decides_nothing(machine: Machine, seed: int, keep: str):
-    config = DedupConfig(keep=keep)
+    config = DedupParams(keep=keep)
     plain = deduplicate(machine, shards_of(rows(), 2), config=config)
     shuffled = rows()
     random.Random(seed).shuffle(shuffled)
@@ -135,7 +128,7 @@ def test_of_a_page_only_the_version_that_was_fetched_last_stays(machine: Machine
         version("slightly", 1, 4),
         version("slightly", 2, 4, text=slightly),
     ]
-    for config in (DedupConfig(), DedupConfig(keep="longest"), DedupConfig(minhash=False)):
+    for config in (DedupParams(), DedupParams(keep="longest"), DedupParams(minhash=False)):
         manifest = deduplicate(machine, [edited, others[:3]], [others[3:]], config=config)
         kept = {"edited.3.2", "elsewhere.1.3", "elsewhere.2.5", "slightly.2.4"}
         assert kept_ids(machine, manifest) == kept
@@ -145,7 +138,7 @@ def test_of_a_page_only_the_version_that_was_fetched_last_stays(machine: Machine
         **dict.fromkeys(["edited.None.0", "edited.2.1"], "edited.3.2"),
         "slightly.1.4": "slightly.2.4",
     }
-    manifest = deduplicate(machine, [edited], config=DedupConfig(newest_per_url=False))
+    manifest = deduplicate(machine, [edited], config=DedupParams(newest_per_url=False))
     assert manifest.funnel.num_kept == 3
 
 
@@ -196,7 +189,7 @@ def test_shards_and_order_decide_nothing_and_no_version_stays_that_has_a_newer_o
 ):
     for number, document in enumerate(documents):
         document["id"] = f"{number:03d}"
-    config = DedupConfig(keep=keep, minhash=minhash)
+    config = DedupParams(keep=keep, minhash=minhash)
     shuffled = data.draw(st.permutations(documents))
     num_shards = data.draw(st.integers(1, 4))
     with tempfile.TemporaryDirectory() as folder:
@@ -233,47 +226,3 @@ def test_the_same_bytes_whatever_the_number_of_workers(tmp_path: Path):
         machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)
         found.append(digests(deduplicate(machine, shards_of(rows(), 4))))
     assert found[0] == found[1]
-
-
-KILLED_RUN = """
-import os, signal, sys, json
-import tasks.dedup.stage as stage
-from tasks.common.manifest import ArtifactRef
-from tasks.common.stage import Machine, materialise
-from tasks.dedup.config import DedupConfig
-
-real, written = stage.write_shard, []
-def write_then_die(artifact, name, folder, index, *verdicts):
-    if index == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(artifact, name, folder, index, *verdicts)
-stage.write_shard = write_then_die
-materialise(
-    stage.STAGE, DedupConfig(), {"documents": [ArtifactRef.parse(sys.argv[2])], "pages": []},
-    Machine(store=sys.argv[1], num_workers=1),
-)
-"""
-
-
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    machine = Machine(store=str(tmp_path / "killed"), num_workers=1)
-    ref = given(machine, shards_of(rows(), 6))
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_RUN, machine.store, str(ref)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
-    assert killed.returncode == -signal.SIGKILL
-    scratch = next(Path(machine.store).glob(".scratch/dedup/*"))
-    done = {path: path.stat().st_mtime_ns for path in scratch.glob("part-0000[012].parquet")}
-    assert len(done) == 3
-    time.sleep(0.01)
-    inputs = {"documents": [ref], "pages": []}
-    manifest, was_there = materialise(STAGE, DedupConfig(), inputs, machine)
-    assert not was_there
-    final = Store(machine.store).open(manifest.ref).folder()
-    for path, mtime in done.items():
-        assert (final / path.name).stat().st_mtime_ns == mtime, f"{path.name} was made again"
-    calm = Machine(store=str(tmp_path / "calm"), num_workers=1)
-    assert digests(manifest) == digests(deduplicate(calm, shards_of(rows(), 6)))
-    assert not list(final.glob(".*"))
-    assert json.loads((final / "manifest.json").read_text())["funnel"]["num_kept"] == 40

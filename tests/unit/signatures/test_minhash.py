@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.words import batches
-from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
+from tasks.signatures.minhash import Signer, exact_key, shingle
 
 WORDS = [f"word{n}" for n in range(400)]
 TEXT = " ".join(WORDS)
@@ -59,17 +59,6 @@ def test_equal_shingles_have_equal_hashes_and_others_have_not(words: list[str], 
     grams = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
     hashes = shingle([" ".join(words), "red"], n).hashes[: len(grams)].tolist()
     assert len(set(zip(grams, hashes, strict=True))) == len(set(grams)) == len(set(hashes))
-
-
-def test_a_band_has_one_key_where_all_its_rows_agree():
-    signatures = np.arange(3 * 12, dtype=np.uint32).reshape(3, 12)
-    signatures[1, :8] = signatures[0, :8]
-    signatures[2] = signatures[0]
-    signatures[2, 5] += 1
-    keys = band_keys(signatures, num_bands=3, rows_per_band=4)
-    assert (keys[1] == keys[0]).tolist() == [True, True, False]
-    assert (keys[2] == keys[0]).tolist() == [True, False, True]
-    assert len(set(keys[0].tolist())) == 3
 
 
 def test_case_and_blanks_do_not_make_a_text_new():

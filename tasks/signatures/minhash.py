@@ -74,11 +74,3 @@ def _murmur_finish(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return values ^ (values >> np.uint32(16))
-
-
-def band_keys(signatures: np.ndarray, num_bands: int, rows_per_band: int) -> np.ndarray:
-    """One 64-bit key a band, a column each: equal where all rows of the band are equal."""
-    keys = np.zeros((len(signatures), num_bands), np.uint64)
-    for row in range(rows_per_band):
-        keys = (keys ^ (keys >> np.uint64(29))) * SHINGLE_BASE + signatures[:, row::rows_per_band]
-    return keys
