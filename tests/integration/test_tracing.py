@@ -87,7 +87,7 @@ class Box:
 
     def _params(self) -> Params:
         web = {"name": "web", "type": "files", "paths": [str(self.folder / "web")]}
-        values = small_params(self.folder, "dedup.minhash=true").model_dump(mode="json")
+        values = small_params(self.folder, "dedup.min_similarity=0").model_dump(mode="json")
         values["sources"].append(web)
         return Params.model_validate(values)
 
