@@ -45,6 +45,7 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NUM_SEEDS = 240
 NOVEL_LAYOUTS = ((5, 14, 8), (5, 28, 4), (8, 14, 8), (8, 28, 4), (13, 28, 4))
 LSH_DOCUMENTS = 20_000
+CAP_MB = "900"
 
 
 def main() -> None:
@@ -86,38 +87,32 @@ def datatrove_seconds(texts: list[str], python: Path) -> float:
 
 def deciding_table(num_documents: int) -> str:
     """Speed and memory of deciding from keys, and of datasketch's index of the same bands."""
-    lines = [
-        "Deciding from signatures",
-        "",
-        f"{'':30}{'documents/s/core':>17}{'bytes/document':>16}",
-    ]
-    verdicts = set()
+    lines = ["Deciding from signatures; private memory, and with it that of mapped files", ""]
+    heads = ("documents/s/core", "bytes/document", "private MB", "at start", "with files")
+    lines.append(" " * 30 + "".join(f"{head:>18}" for head in heads))
     for count in (num_documents // 4, num_documents):
         with tempfile.TemporaryDirectory() as folder:
-            for cap_mb in (0, 900):
-                found = decide(folder, count, cap_mb)
-                verdicts.add((count, found["verdicts"]))
-                name = f"{count:,}{f', capped at {cap_mb} MB' if cap_mb else ''}"
-                lines.append(
-                    f"{name:30}{count / found['seconds']:17,.0f}"
-                    f"{found['private_bytes'] / count:16.0f}   (private memory at peak: "
-                    f"{found['private_bytes'] / 1e6:.0f} MB, of which to start with "
-                    f"{found['start_bytes'] / 1e6:.0f}; with mapped files "
-                    f"{found['resident_bytes'] / 1e6:.0f} MB)"
-                )
-    assert len(verdicts) == 2, "the cap changed the verdicts"
+            run_scale(folder, count, "make")
+            free, capped = (json.loads(run_scale(folder, count, cap)) for cap in ("0", CAP_MB))
+        assert free["verdicts"] == capped["verdicts"], "the cap changed the verdicts"
+        for name, found in ((f"{count:,}", free), (f"{count:,}, capped at {CAP_MB} MB", capped)):
+            own_bytes = found["private_bytes"] - found["start_bytes"]
+            columns = [f"{count / found['seconds']:,.0f}", f"{own_bytes / count:.0f}"]
+            for key in ("private_bytes", "start_bytes", "resident_bytes"):
+                columns.append(f"{found[key] / 1e6:.0f}")
+            lines.append(f"{name:30}" + "".join(f"{column:>18}" for column in columns))
     seconds, num_bytes = datasketch_index()
     name = f"datasketch LSH, {LSH_DOCUMENTS:,}"
-    lines.append(f"{name:30}{LSH_DOCUMENTS / seconds:17,.0f}{num_bytes:16.0f}")
+    lines.append(f"{name:30}{LSH_DOCUMENTS / seconds:18,.0f}{num_bytes:18.0f}")
     return "\n".join([*lines, ""])
 
 
-def decide(folder: str, num_documents: int, cap_mb: int) -> dict[str, Any]:
-    """Run the stage in a process of its own."""
+def run_scale(folder: str, num_documents: int, what: str) -> str:
+    """Make an index or decide about it in a process of its own; returns its last line."""
     command = [sys.executable, "-m", "tests.benchmarks.dedup_scale", folder]
-    command += [str(num_documents), str(cap_mb)]
+    command += [str(num_documents), what]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return (done.stdout.splitlines() or [""])[-1]
 
 
 def datasketch_index() -> tuple[float, float]:
