@@ -34,7 +34,7 @@ from tasks.common.stage import Machine
 from tasks.common.words import batches
 from tasks.duplicates.curve import best_bands, find_probability
 from tasks.duplicates.index import band_keys
-from tasks.signatures.minhash import Shingles, Signer, shingle
+from tasks.signatures.minhash import Shingles, Signer, fold, shingle
 from tests.benchmarks.filters import best_seconds, extracted_texts, sign, sign_datasketch
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 from tests.stages import given, judge
@@ -145,7 +145,7 @@ def editions(data: Path) -> tuple[list[str], list[str], dict[tuple[str, str], fl
 
 def editions_table(ids: list[str], texts: list[str], gold: dict[tuple[str, str], float]) -> str:
     """Recall and precision by threshold: measured over many seeds, and by theory."""
-    exact = exact_similarities(shingle(texts, 5), len(texts))
+    exact = exact_similarities(shingle(fold(texts), 5), len(texts))
     places = {name: at for at, name in enumerate(ids)}
     error = max(abs(exact[places[a], places[b]] - value) for (a, b), value in gold.items())
     lines = [
@@ -173,7 +173,7 @@ def edition_rates(
     are needed for the precision at low thresholds: where two hashes make a band, a phrase that many
     chapters share is the least under both in one seed of some hundred, and brings 500 pairs then.
     """
-    shingles = shingle(texts, 5)
+    shingles = shingle(fold(texts), 5)
     left, right = np.triu_indices(len(texts), 1)
     similarity = exact[left, right]
     layouts = [best_bands(threshold, PERMUTATIONS) for threshold in THRESHOLDS]
@@ -246,13 +246,15 @@ def novels_table(texts: list[str], pairs: list[tuple[int, int]]) -> str:
 def sign_novels(texts: list[str], ngram_words: int) -> np.ndarray:
     """Signatures of long texts, one line each."""
     signer = Signer(PERMUTATIONS, 1)
-    parts = [signer.sign(shingle(texts[part], ngram_words))[1] for part in batches(texts)]
+    parts = [signer.sign(shingle(fold(texts[part]), ngram_words))[1] for part in batches(texts)]
     return np.concatenate(parts)
 
 
 def pair_similarity(one: str, other: str, ngram_words: int) -> float:
     """The exact Jaccard similarity of two texts."""
-    mine, theirs = (set(shingle([text], ngram_words).hashes.tolist()) for text in (one, other))
+    mine, theirs = (
+        set(shingle(fold([text]), ngram_words).hashes.tolist()) for text in (one, other)
+    )
     return len(mine & theirs) / len(mine | theirs)
 
 
