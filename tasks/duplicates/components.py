@@ -46,9 +46,7 @@ class Components:
             return
         nodes, ends = np.unique(roots, return_inverse=True)
         left, right = ends.reshape(2, -1)
-        graph = coo_array(
-            (np.ones(len(left), np.int8), (left, right)), shape=(len(nodes), len(nodes))
-        )
+        graph = coo_array((np.ones(len(left)), (left, right)), shape=(len(nodes), len(nodes)))
         _, labels = connected_components(graph, directed=False)
         _, first = np.unique(labels, return_index=True)  # nodes ascend, so the first is the least
         self._parents[nodes] = nodes[first[labels]]

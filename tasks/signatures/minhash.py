@@ -17,9 +17,14 @@ from tasks.common.words import WORD, run_starts, split_words
 SHINGLE_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
-def exact_key(text: str) -> bytes:
-    """128 bits that texts share when they differ in letter case and white space only."""
-    return xxhash.xxh3_128_digest(" ".join(text.lower().split()).encode())
+def fold(texts: Sequence[str]) -> list[str]:
+    """Texts without their letter case, as the functions below want them."""
+    return [text.lower() for text in texts]
+
+
+def exact_key(folded: str) -> bytes:
+    """128 bits that folded texts share when they differ in white space only."""
+    return xxhash.xxh3_128_digest(" ".join(folded.split()).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +35,9 @@ class Shingles:
     text: np.ndarray  # int64, the index of the text that each is from
 
 
-def shingle(texts: Sequence[str], ngram_words: int) -> Shingles:
+def shingle(folded: Sequence[str], ngram_words: int) -> Shingles:
     """Hash each run of ``ngram_words`` words (``\\w+``) of each text."""
-    words = split_words([text.lower() for text in texts], WORD)
+    words = split_words(folded, WORD)
     count = max(0, len(words.hashes) - ngram_words + 1)
     rolled = np.zeros(count, np.uint64)
     for offset in range(ngram_words):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.common.shard import count_rows, part_name, read_tables
@@ -23,7 +24,7 @@ from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.common.words import batches
 from tasks.signatures.config import SignaturesConfig
-from tasks.signatures.minhash import Signer, exact_key, shingle
+from tasks.signatures.minhash import Signer, exact_key, fold, shingle
 
 
 def run(context: StageContext, config: SignaturesConfig) -> Outcome:
@@ -56,7 +57,7 @@ def sign_shard(
     start = num_signed = 0
     with pq.ParquetWriter(folder / keys_name, KEYS_SCHEMA, compression="zstd") as writer:
         for documents in read_tables(path):
-            texts = documents["text"].to_pylist()
+            texts = fold(documents["text"].to_pylist())
             is_signed = np.zeros(len(texts), bool)
             for signatures in arrays:
                 for part in batches(texts):
@@ -71,7 +72,7 @@ def sign_shard(
     return {"num_documents": start, "num_signed": num_signed}
 
 
-def keys_table(documents: pa.Table, texts: list[str], is_signed: np.ndarray) -> pa.Table:
+def keys_table(documents: pa.Table, folded: list[str], is_signed: np.ndarray) -> pa.Table:
     """All of some documents that the index holds besides their signatures."""
     urls, sources = documents["url"].to_pylist(), documents["source"].to_pylist()
     columns: dict[str, Any] = {
@@ -81,8 +82,8 @@ def keys_table(documents: pa.Table, texts: list[str], is_signed: np.ndarray) -> 
         "fetched_at": instants(documents["fetched_at"].to_pylist()),
         "url_key": url_keys(sources, urls),
         "page_key": page_keys(urls),
-        "exact_key": pa.array(map(exact_key, texts), pa.binary(16)),
-        "num_chars": pa.array(map(len, texts), pa.int64()),
+        "exact_key": pa.array(map(exact_key, folded), pa.binary(16)),
+        "num_chars": pc.utf8_length(documents["text"]).cast(pa.int64()),
         "is_signed": is_signed,
     }
     return pa.table([columns[name] for name in KEYS_SCHEMA.names], schema=KEYS_SCHEMA)

@@ -34,7 +34,7 @@ from tasks.common.stage import Machine
 from tasks.common.words import batches
 from tasks.duplicates.curve import best_bands, find_probability
 from tasks.duplicates.index import band_keys
-from tasks.signatures.minhash import Shingles, Signer, shingle
+from tasks.signatures.minhash import Shingles, Signer, fold, shingle
 from tests.benchmarks.filters import best_seconds, extracted_texts, sign, sign_datasketch
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 from tests.stages import given, judge
@@ -45,6 +45,7 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NUM_SEEDS = 240
 NOVEL_LAYOUTS = ((5, 14, 8), (5, 28, 4), (8, 14, 8), (8, 28, 4), (13, 28, 4))
 LSH_DOCUMENTS = 20_000
+CAP_MB = "900"
 
 
 def main() -> None:
@@ -86,38 +87,32 @@ def datatrove_seconds(texts: list[str], python: Path) -> float:
 
 def deciding_table(num_documents: int) -> str:
     """Speed and memory of deciding from keys, and of datasketch's index of the same bands."""
-    lines = [
-        "Deciding from signatures",
-        "",
-        f"{'':30}{'documents/s/core':>17}{'bytes/document':>16}",
-    ]
-    verdicts = set()
+    lines = ["Deciding from signatures; private memory, and with it that of mapped files", ""]
+    heads = ("documents/s/core", "bytes/document", "private MB", "at start", "with files")
+    lines.append(" " * 30 + "".join(f"{head:>18}" for head in heads))
     for count in (num_documents // 4, num_documents):
         with tempfile.TemporaryDirectory() as folder:
-            for cap_mb in (0, 900):
-                found = decide(folder, count, cap_mb)
-                verdicts.add((count, found["verdicts"]))
-                name = f"{count:,}{f', capped at {cap_mb} MB' if cap_mb else ''}"
-                lines.append(
-                    f"{name:30}{count / found['seconds']:17,.0f}"
-                    f"{found['private_bytes'] / count:16.0f}   (private memory at peak: "
-                    f"{found['private_bytes'] / 1e6:.0f} MB, of which to start with "
-                    f"{found['start_bytes'] / 1e6:.0f}; with mapped files "
-                    f"{found['resident_bytes'] / 1e6:.0f} MB)"
-                )
-    assert len(verdicts) == 2, "the cap changed the verdicts"
+            run_scale(folder, count, "make")
+            free, capped = (json.loads(run_scale(folder, count, cap)) for cap in ("0", CAP_MB))
+        assert free["verdicts"] == capped["verdicts"], "the cap changed the verdicts"
+        for name, found in ((f"{count:,}", free), (f"{count:,}, capped at {CAP_MB} MB", capped)):
+            own_bytes = found["private_bytes"] - found["start_bytes"]
+            columns = [f"{count / found['seconds']:,.0f}", f"{own_bytes / count:.0f}"]
+            for key in ("private_bytes", "start_bytes", "resident_bytes"):
+                columns.append(f"{found[key] / 1e6:.0f}")
+            lines.append(f"{name:30}" + "".join(f"{column:>18}" for column in columns))
     seconds, num_bytes = datasketch_index()
     name = f"datasketch LSH, {LSH_DOCUMENTS:,}"
-    lines.append(f"{name:30}{LSH_DOCUMENTS / seconds:17,.0f}{num_bytes:16.0f}")
+    lines.append(f"{name:30}{LSH_DOCUMENTS / seconds:18,.0f}{num_bytes:18.0f}")
     return "\n".join([*lines, ""])
 
 
-def decide(folder: str, num_documents: int, cap_mb: int) -> dict[str, Any]:
-    """Run the stage in a process of its own."""
+def run_scale(folder: str, num_documents: int, what: str) -> str:
+    """Make an index or decide about it in a process of its own; returns its last line."""
     command = [sys.executable, "-m", "tests.benchmarks.dedup_scale", folder]
-    command += [str(num_documents), str(cap_mb)]
+    command += [str(num_documents), what]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return (done.stdout.splitlines() or [""])[-1]
 
 
 def datasketch_index() -> tuple[float, float]:
@@ -150,7 +145,7 @@ def editions(data: Path) -> tuple[list[str], list[str], dict[tuple[str, str], fl
 
 def editions_table(ids: list[str], texts: list[str], gold: dict[tuple[str, str], float]) -> str:
     """Recall and precision by threshold: measured over many seeds, and by theory."""
-    exact = exact_similarities(shingle(texts, 5), len(texts))
+    exact = exact_similarities(shingle(fold(texts), 5), len(texts))
     places = {name: at for at, name in enumerate(ids)}
     error = max(abs(exact[places[a], places[b]] - value) for (a, b), value in gold.items())
     lines = [
@@ -178,7 +173,7 @@ def edition_rates(
     are needed for the precision at low thresholds: where two hashes make a band, a phrase that many
     chapters share is the least under both in one seed of some hundred, and brings 500 pairs then.
     """
-    shingles = shingle(texts, 5)
+    shingles = shingle(fold(texts), 5)
     left, right = np.triu_indices(len(texts), 1)
     similarity = exact[left, right]
     layouts = [best_bands(threshold, PERMUTATIONS) for threshold in THRESHOLDS]
@@ -251,13 +246,15 @@ def novels_table(texts: list[str], pairs: list[tuple[int, int]]) -> str:
 def sign_novels(texts: list[str], ngram_words: int) -> np.ndarray:
     """Signatures of long texts, one line each."""
     signer = Signer(PERMUTATIONS, 1)
-    parts = [signer.sign(shingle(texts[part], ngram_words))[1] for part in batches(texts)]
+    parts = [signer.sign(shingle(fold(texts[part]), ngram_words))[1] for part in batches(texts)]
     return np.concatenate(parts)
 
 
 def pair_similarity(one: str, other: str, ngram_words: int) -> float:
     """The exact Jaccard similarity of two texts."""
-    mine, theirs = (set(shingle([text], ngram_words).hashes.tolist()) for text in (one, other))
+    mine, theirs = (
+        set(shingle(fold([text]), ngram_words).hashes.tolist()) for text in (one, other)
+    )
     return len(mine & theirs) / len(mine | theirs)
 
 

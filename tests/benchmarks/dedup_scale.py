@@ -1,10 +1,11 @@
 """Deciding about millions of documents; started by ``dedup.py`` in a process of its own.
 
-In: a folder, a number of documents, and a cap of memory in MB (0: none). The signature index is
-made up: of ten documents six are unique, three are of clusters of two to a few dozen near copies,
-and one is a cookie wall that is everywhere the same. Out: on stdout one JSON line with CPU seconds
-and peaks of memory. The cap is Linux's on private memory (RLIMIT_DATA): mapped files do not count,
-since their pages are the kernel's to take back, and what is beyond it fails.
+In: a folder, a number of documents, and either ``make``, to make up a signature index of so many
+documents there, or a cap of memory in MB (0: none), to decide about them. Of ten documents in the
+index six are unique, three are of clusters of two to a few dozen near copies, and one is a cookie
+wall that is everywhere the same. Out: on stdout one JSON line with CPU seconds and peaks of memory.
+The cap is Linux's on private memory (RLIMIT_DATA): mapped files do not count, since their pages are
+the kernel's to take back, and what is beyond it fails.
 """
 
 import json
@@ -54,7 +55,7 @@ class Sampler(threading.Thread):
         return self.peaks["RssAnon"]
 
 
-def make_index(folder: str, num_documents: int) -> Machine:
+def make_index(folder: str, num_documents: int) -> None:
     """A store with the made-up index in it."""
 
     def write(context: StageContext, config: SignaturesConfig) -> Outcome:
@@ -65,9 +66,7 @@ def make_index(folder: str, num_documents: int) -> Machine:
         return Outcome()
 
     stage = Stage(name="signatures", version=0, config=SignaturesConfig, inputs=(), run=write)
-    machine = Machine(store=folder, num_workers=1)
-    materialise(stage, SignaturesConfig(), {}, machine)
-    return machine
+    materialise(stage, SignaturesConfig(), {}, Machine(store=folder, num_workers=1))
 
 
 def write_shard(
@@ -107,9 +106,8 @@ def write_shard(
     np.save(folder / signatures_name(part_name(shard)), signatures)
 
 
-def main(folder: str, num_documents: int, cap_mb: int) -> None:
-    """Make the index if it is not there, decide, and say what it cost."""
-    machine = make_index(folder, num_documents)
+def main(folder: str, cap_mb: int) -> None:
+    """Decide about the index in ``folder``, and say what it cost."""
     (signed,) = Store(folder).manifests("signatures")
     if cap_mb:
         resource.setrlimit(resource.RLIMIT_DATA, (cap_mb << 20, cap_mb << 20))
@@ -118,27 +116,26 @@ def main(folder: str, num_documents: int, cap_mb: int) -> None:
     sampler.start()
     started = time.process_time()
     # another quality with each cap, so that the second run does not find the first one's verdicts
-    config = DuplicatesConfig(quality=f"cap {cap_mb}")
     manifest, was_there = materialise(
-        DUPLICATES, config, {"signatures": [signed.ref], "pages": []}, machine
+        DUPLICATES,
+        DuplicatesConfig(quality=f"cap {cap_mb}"),
+        {"signatures": [signed.ref], "pages": []},
+        Machine(store=folder, num_workers=1),
     )
     assert not was_there
-    print(
-        json.dumps(
-            {
-                "documents": num_documents,
-                "cap_mb": cap_mb,
-                "seconds": time.process_time() - started,
-                "start_bytes": start_bytes,
-                "private_bytes": sampler.peaks["RssAnon"],
-                "resident_bytes": sampler.peaks["VmRSS"],
-                **{k: manifest.metrics[k] for k in ("num_clusters", "largest_cluster_documents")},
-                "dropped": sum(manifest.metrics["dropped"].values()),
-                "verdicts": fingerprint([entry.sha256 for entry in manifest.files]),
-            }
-        )
-    )
+    found = {
+        "seconds": time.process_time() - started,
+        "start_bytes": start_bytes,
+        "private_bytes": sampler.peaks["RssAnon"],
+        "resident_bytes": sampler.peaks["VmRSS"],
+        "largest": manifest.metrics["largest_cluster_documents"],
+        "verdicts": fingerprint([entry.sha256 for entry in manifest.files]),
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[3] == "make":
+        make_index(sys.argv[1], int(sys.argv[2]))
+    else:
+        main(sys.argv[1], int(sys.argv[3]))

@@ -29,7 +29,7 @@ from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import Candidate, judge
-from tasks.signatures.minhash import Signer, shingle
+from tasks.signatures.minhash import Signer, fold, shingle
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 
 NUM_PERMUTATIONS = 112
@@ -80,7 +80,7 @@ def sign(texts: list[str]) -> None:
     """Shingle and sign, as the dedup stage does."""
     signer = Signer(NUM_PERMUTATIONS, seed=1)
     for part in batches(texts):
-        signer.sign(shingle(texts[part], 5))
+        signer.sign(shingle(fold(texts[part]), 5))
 
 
 def sign_datasketch(texts: list[str]) -> None:

@@ -36,6 +36,12 @@ def test_a_long_chain_is_one_component(at_a_time: int, monkeypatch: pytest.Monke
     assert not forest.labels().any()
 
 
+def test_a_pair_may_come_any_number_of_times():
+    forest = Components(3)
+    forest.join(np.tile([[2, 1]], (256, 1)))
+    assert forest.labels().tolist() == [0, 1, 1]
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), max_size=30))
 def test_followers_are_like_their_leader_and_nobody_like_an_earlier_leader_leads(items: list):
     """Alike are values less than 2 apart, as documents are with their Jaccard similarity."""

@@ -91,20 +91,21 @@ def insist(monkeypatch: pytest.MonkeyPatch, cuts: list[int], work: Callable[[], 
     return work()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
 @settings(
-    max_examples=25,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @drawn(
     documents=st.lists(document, min_size=1, max_size=16),
-    policy=st.sampled_from(POLICIES),
     cuts=st.lists(st.integers(1, 4), max_size=2),
     data=st.data(),
 )
 def test_crawl_after_crawl_is_as_all_at_once(
-    documents: list[dict],
     policy: dict,
+    documents: list[dict],
     cuts: list[int],
     data: st.DataObject,
     monkeypatch: pytest.MonkeyPatch,
