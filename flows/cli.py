@@ -63,6 +63,8 @@ def main() -> None:
     bloomery run pipeline               pages → model → report, no server needed
     bloomery up                         Prefect's UI, workers and schedules
     bloomery lineage model/demo         what a model was made from
+    bloomery explain URL                what became of a page, stage by stage, and why
+    bloomery takedown LIST              what some pages touch, and everything again without them
     """
 
 

@@ -110,9 +110,12 @@ def _known_copies(store: Store, manifests: Sequence[Manifest], ids: set[str]) ->
             copies[row["id"]] = Document(id=row["id"], url=row["url"], because=because)
         elif row["id"] in ids and DOCUMENT_ID.fullmatch(row.get("detail") or ""):
             originals.add(row["detail"])
-    for sighting in find(store, manifests, Wanted(ids=frozenset(originals - ids))):
+    siblings = Wanted(ids=frozenset(originals - ids), copies_of=frozenset(originals))
+    for sighting in find(store, manifests, siblings):
         row = sighting.row
-        copies.setdefault(row["id"], Document(id=row["id"], url=row["url"], because="has a copy"))
+        because = "has a copy" if row["id"] in originals else "has a copy in common"
+        if row["id"] not in ids:
+            copies.setdefault(row["id"], Document(id=row["id"], url=row["url"], because=because))
     return list(copies.values())
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import node, python_version
@@ -290,6 +290,7 @@ def _code_revision() -> str:
         return ""
 
 
+@cache
 def _tool_versions() -> dict[str, str]:
     found = {"python": python_version(), "platform": sys.platform}
     for name in PROVENANCE_TOOLS:

@@ -138,9 +138,14 @@ class Store:
         return problems
 
     def delete(self, ref: ArtifactRef) -> None:
-        """Remove an artifact; its manifest first, so that nobody reads a half of it."""
+        """Remove an artifact, its manifest first, so that nobody reads a half of it.
+
+        Of a remote store's also what was fetched of it to this machine.
+        """
         self.fs.rm_file(self.path(ref, MANIFEST_NAME))
         self.fs.rm(self.path(ref), recursive=True)
+        if not self.is_local:
+            shutil.rmtree(self.local_folder / "fetched" / str(ref), ignore_errors=True)
 
     def lease(self, ref: ArtifactRef, on_wait: Callable[[str], None]) -> Lease:
         """The right to make ``ref``; wait for it in a ``with`` block."""

@@ -254,7 +254,7 @@ def _profile(samples: Counter[tuple[str, str, str]]) -> Iterator[str]:
         stages.setdefault(stage, Counter())[ours if own else f"{ours} → {leaf}"] += count
     everything = samples.total()
     for stage, counts in sorted(stages.items(), key=lambda item: -item[1].total()):
-        yield f"  {stage}: {counts.total() / everything:.0%} of all samples"
+        yield f"  {stage}: {counts.total() / everything:.0%} of what was sampled"
         for name, count in counts.most_common(NUM_TOP):
             yield f"    {count / counts.total():6.1%}  {name}"
         yield ""

@@ -1,8 +1,9 @@
 """Samples the Python process that finds this file first on its path, whatever it runs.
 
-In: the folder named by ``BLOOMERY_SAMPLES``. Out: ``PID.json`` in it: how often, each 10 ms of CPU
-time, which function of the project was at work, and what it had called. It is written every second,
-because workers may be killed.
+In: the folder named by ``BLOOMERY_SAMPLES``. Out: ``PID.json`` in it: the CPU seconds that went
+into each function of the project, with what it had called, as seen about every 10 ms of CPU time. A
+call into native code is seen when it ends, and counts for as long as it took. The file is written
+every second, because workers may be killed.
 """
 
 import atexit
@@ -11,22 +12,25 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from types import FrameType
 
 INTERVAL_SECONDS = 0.01
 SECONDS_BETWEEN_WRITES = 1.0
 ROOT = str(Path(__file__).parents[3]) + "/"
+IMPORTS = "<frozen importlib"
+STARTING, BETWEEN = "starting: imports", "between stages"
 OURS = ("tasks/", "model/", "flows/")
 
 
 class Sampler:
-    """Counts where the main thread is."""
+    """Adds up where the main thread is."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._seconds: dict[tuple[str, str, str], float] = defaultdict(float)
+        self._seen_seconds = time.process_time()
         self._next_write = 0.0
         self._is_busy = False
 
@@ -48,21 +52,26 @@ class Sampler:
 
     def _count(self, frame: FrameType | None) -> None:
         leaf, ours, stage = "", "", ""
-        while frame and not stage:
+        while frame:
             name = frame.f_code.co_filename
             leaf = leaf or f"{Path(name).name}:{frame.f_code.co_name}"
+            if name.startswith(IMPORTS):
+                stage = STARTING
             if name.startswith(ROOT) and (path := name.removeprefix(ROOT)).startswith(OURS):
                 ours = ours or f"{path}:{frame.f_code.co_name}"
                 folder = path.split("/")[1]
-                stage = folder if path.startswith("tasks/") and folder != "common" else ""
+                if path.startswith("tasks/") and folder != "common":
+                    stage = stage or folder
             frame = frame.f_back
-        self._counts[stage or "between stages", ours, leaf] += 1
+        now = time.process_time()
+        self._seconds[stage or BETWEEN, ours, leaf] += now - self._seen_seconds
+        self._seen_seconds = now
         if time.monotonic() > self._next_write:
             self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
             self.write()
 
     def write(self) -> None:
-        rows = [[*key, count] for key, count in self._counts.items()]
+        rows = [[*key, seconds] for key, seconds in self._seconds.items()]
         self._target.with_suffix(".partial").write_text(json.dumps(rows))
         self._target.with_suffix(".partial").replace(self._target)
 

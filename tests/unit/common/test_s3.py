@@ -12,13 +12,17 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from flows.takedown import Request, look
+from flows.takedown_record import leave_record, takedowns
 from tasks.common import store as store_module
 from tasks.common.lease import Lease
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef
 from tasks.common.stage import Machine, Outcome, Stage, StageContext, materialise
 from tasks.common.store import Store
+from tasks.common.trace import Wanted, footprints
 from tasks.common.training import TRAIN_FOLDER, _Listener
-from tests.stages import GivenConfig, given
+from tasks.common.url_list import UrlList
+from tests.stages import GivenConfig, document, given
 
 BUCKET = "bucket"
 
@@ -280,3 +284,33 @@ def test_a_damaged_copy_is_refused(s3_machine):
     store.fs.pipe_file(store.path(ref, "a.txt"), b"tampered")
     with pytest.raises(ValueError, match=r"a\.txt is damaged"):
         store.open(ref).fetch("a.txt")
+
+
+def test_a_page_is_found_without_fetching_whole_artifacts(s3_machine):
+    rows = [
+        document(id=str(n), url=f"https://{'ab'[n % 2]}.example/{n}", text="t") for n in range(6)
+    ]
+    ref = given(s3_machine, [rows])
+    store = Store(s3_machine.store)
+    (found,) = footprints(store, Wanted(urls=UrlList(["a.example"])))
+    assert (found.artifact, found.touch, found.num_kept) == (str(ref), "holds", 3)
+    assert not (store.local_folder / "fetched").exists()
+
+
+def test_what_is_deleted_is_deleted_here_too(s3_machine):
+    ref = given(s3_machine, files={"a.txt": "secret"})
+    store = Store(s3_machine.store)
+    fetched = store.open(ref).fetch("a.txt")
+    assert fetched.read_text() == "secret"
+    store.delete(ref)
+    assert not store.has(ref) and not fetched.exists()
+
+
+def test_a_takedown_is_recorded_beside_the_artifacts(s3_machine, tmp_path):
+    given(s3_machine, [[document(id="1", url="https://a.example/1", text="t")]])
+    store, listed = Store(s3_machine.store), tmp_path / "list.txt"
+    listed.write_text("a.example\n")
+    record = look(Request.read(listed), store, "corpus")
+    leave_record(store, record)
+    assert takedowns(store) == [record]
+    assert record.num_documents == 1
