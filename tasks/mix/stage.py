@@ -117,8 +117,9 @@ def index_shard(
 ) -> dict[str, int]:
     """Save what choosing needs to know of one shard's documents; return how much there is."""
     columns = ["id", "text", "quality_score", "cluster_size", config.group_by]
-    tables = list(read_tables(artifact.fetch(name), columns=columns))
-    pieces = [_index_of(table, config) for table in tables] or [_index_of(_no_rows(), config)]
+    tables = read_tables(artifact.fetch(name), columns=columns)
+    pieces = [_index_of(table, config) for table in tables]
+    pieces = pieces or [_index_of(DOCUMENT_SCHEMA.empty_table(), config)]
     index = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     np.savez(folder / _index_name(number), allow_pickle=False, **index)
     return {"documents": len(index["group"]), "bytes": int(index["num_bytes"].sum())}
@@ -135,10 +136,6 @@ def _index_of(table: pa.Table, config: MixConfig) -> dict[str, np.ndarray]:
         "quality": pc.fill_null(table["quality_score"], math.nan).to_numpy().astype(np.float32),
         "copies": pc.fill_null(table["cluster_size"], 1).to_numpy().astype(np.int32),
     }
-
-
-def _no_rows() -> pa.Table:
-    return DOCUMENT_SCHEMA.empty_table()
 
 
 def _survey(

@@ -25,10 +25,15 @@ class RegmixConfig(BaseModel):
     model: Literal["llama-tiny", "llama-demo"] = Field(
         "llama-tiny", title="Proxy model", description="A named shape; see model/config.py"
     )
-    steps: int = Field(150, ge=1, title="Steps of a run")
+    steps: int = Field(
+        600,
+        ge=1,
+        title="Steps of a run",
+        description="Too few leave all runs near the frequencies of words, whatever the mixture",
+    )
     batch_size: int = Field(8, ge=1, title="Batch size", description="Sequences in one step")
     seq_len: int = Field(128, ge=8, title="Sequence length, tokens")
-    lr: float = Field(1e-2, gt=0, le=1, title="Learning rate", description="The peak")
+    lr: float = Field(5e-3, gt=0, le=1, title="Learning rate", description="The peak")
     eval_tokens: int = Field(
         16_384, ge=256, title="Held-out tokens", description="Of each group, measured after a run"
     )

@@ -21,6 +21,7 @@ from tasks.regmix.plot import prediction_plot, weights_plot
 from tasks.regmix.proxy import ProxyData, proxy_run
 from tasks.regmix.search import Found, Kind, best_mixture, draw_mixtures
 
+MIN_RANK_CORRELATION = 0.3
 WEIGHTS_NAME, RUNS_NAME = "weights.yaml", "runs.json"
 
 
@@ -196,6 +197,12 @@ def _write(
         weights_plot(names, {"drawn around": shares, "found": found.weights}),
     ]
     (context.path / SUMMARY_NAME).write_text("\n".join(lines) + "\n")
+    if max(correlations.values()) < MIN_RANK_CORRELATION:
+        context.log.warning(
+            "held-out runs are hardly ranked (%s): the mixture found is little better than chance; "
+            "give regmix more steps or runs",
+            correlations,
+        )
     context.log.info("found %s", {row["group"]: row["weight"] for row in found_rows})
     return Outcome(
         metrics={
