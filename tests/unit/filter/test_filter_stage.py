@@ -22,7 +22,7 @@ ROWS = [
 
 def test_first_reasons_and_lonely_reasons(machine: Machine, store: Store):
     documents = given(machine, [ROWS, []])
-    config = FilterConfig(gopher_repetition=False, fineweb=False)
+    config = FilterConfig(recipes=["gopher-quality", "code"])
     manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
     assert manifest.funnel.num_kept == 2
     assert sum(manifest.funnel.dropped.values()) == 2
@@ -39,7 +39,7 @@ def test_what_was_changed_in_kept_texts_is_counted(machine: Machine, store: Stor
     documents = given(
         machine, [[{"id": "kept", "text": text}, {"id": "gone", "text": "x@firma.de"}]]
     )
-    config = FilterConfig(gopher_repetition=False, c4=True)
+    config = FilterConfig(recipes=["gopher-quality", "c4", "fineweb"])
     manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
     assert manifest.metrics["removed_lines"] == {"few_words": 1}
     assert manifest.metrics["masked"] == {"email": 1, "ip": 1}
@@ -55,6 +55,11 @@ def test_the_same_bytes_whatever_the_number_of_workers(tmp_path: Path):
     for num_workers in (1, 2):
         machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)
         documents = given(machine, [ROWS, ROWS[:2], []])
-        manifest, _ = materialise(STAGE, FilterConfig(c4=True), {"documents": [documents]}, machine)
+        manifest, _ = materialise(
+            STAGE,
+            FilterConfig(recipes=["c4", "fineweb", "outliers"]),
+            {"documents": [documents]},
+            machine,
+        )
         found.append({entry.name: entry.sha256 for entry in manifest.files})
     assert found[0] == found[1]

@@ -1,0 +1,89 @@
+"""The user's lists: files, folders and archives of hosts and of words. In: paths. Out: lines by name.
+
+The layouts are UT1's (``CATEGORY/domains``, ``CATEGORY/urls``) and LDNOOBW's (a file a language).
+"""
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import zstandard
+
+from tasks.common.files import expand_files
+from tasks.common.url_list import UrlLists
+from tasks.filter.bad_words import BadWordLists
+
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+UT1_FILES = {"domains", "urls"}
+LIST_SUFFIXES = {"", ".txt", ".list"}
+
+
+def read_blocklists(paths: Sequence[str], categories: Sequence[str]) -> UrlLists:
+    """Hosts and addresses by category.
+
+    Args:
+        paths: files, folders or archives.
+        categories: those wanted; ``*`` wants all.
+
+    Raises:
+        ValueError: a path that is not there, or a wanted category of which there is none.
+    """
+    lists: dict[str, list[str]] = {}
+    for name, data in _read(paths):
+        path = PurePosixPath(name)
+        is_ut1 = path.name in UT1_FILES and len(path.parts) > 1
+        if not is_ut1 and (len(path.parts) > 1 or path.suffix not in LIST_SUFFIXES):
+            continue  # UT1's folders hold patterns and notes, too
+        category = path.parent.name if is_ut1 else path.stem
+        if category in categories or "*" in categories:
+            lists.setdefault(category, []).extend(_lines(data))
+    missing = sorted(set(categories) - set(lists) - {"*"})
+    if missing:
+        raise ValueError(f"blocklists: no category {', '.join(missing)} in {', '.join(paths)}")
+    return UrlLists(lists)
+
+
+def read_bad_words(paths: Sequence[str]) -> BadWordLists:
+    """Words by language.
+
+    Raises:
+        ValueError: a path that is not there, or none that holds a list.
+    """
+    lists: dict[str, list[str]] = {}
+    for name, data in _read(paths):
+        path = PurePosixPath(name)
+        if path.suffix in LIST_SUFFIXES and path.stem.partition("-")[0].isalpha():
+            lists.setdefault(path.stem, []).extend(_lines(data))
+    found = BadWordLists(lists)
+    if not found.languages:
+        raise ValueError(f"bad_words: {', '.join(paths)} holds no files named by language, as en")
+    return found
+
+
+def _read(paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Each file by its name below what the user named; archives are entered."""
+    for name, path in expand_files(paths).items():
+        if name.endswith(ARCHIVES):
+            yield from _members(path)
+        else:
+            yield name, path.read_bytes()
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.name.endswith(".zst"):
+        with path.open("rb") as packed:
+            data = (
+                zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+            )
+        archive = tarfile.open(fileobj=io.BytesIO(data))
+    else:
+        archive = tarfile.open(path)
+    with archive:
+        for member in archive:
+            if member.isfile() and (file := archive.extractfile(member)):
+                yield member.name.removeprefix("./"), file.read()
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf-8-sig", "replace").splitlines()
