@@ -61,8 +61,8 @@ class BadWords(BaseModel):
 class Licences(BaseModel):
     """What becomes of documents by their licence, in SPDX's words.
 
-    Patterns are identifiers with ``*``: ``CC-BY-NC*``. Of licences joined by OR the user may choose;
-    those joined by AND all bind.
+    Patterns are identifiers with ``*``: ``CC-BY-NC*``. Of licences joined by OR the user may
+    choose; those joined by AND all bind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Licences")
@@ -101,8 +101,8 @@ class FilterConfig(BaseModel):
     recipes: list[RecipeName] = Field(
         DEFAULT_RECIPES,
         title="Recipes",
-        description="In their order; one that edits the text (c4, c4-strict, refinedweb) is seen by "
-        "those after it. Names that end in -all stand for the chain of a paper",
+        description="In their order; one that edits the text (c4, c4-strict, refinedweb) is seen "
+        "by those after it. Names that end in -all stand for the chain of a paper",
     )
     gopher_quality: GopherQuality = Field(GopherQuality(), title="Gopher quality")
     gopher_repetition: GopherRepetition = Field(GopherRepetition(), title="Gopher repetition")

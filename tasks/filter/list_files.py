@@ -1,4 +1,4 @@
-"""The user's lists: files, folders and archives of hosts and of words. In: paths. Out: lines by name.
+"""The user's lists of hosts and of words. In: files, folders and archives. Out: lists by name.
 
 The layouts are UT1's (``CATEGORY/domains``, ``CATEGORY/urls``) and LDNOOBW's (a file a language).
 """
@@ -71,15 +71,11 @@ def _read(paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    data = path.read_bytes()
     if path.name.endswith(".zst"):
-        with path.open("rb") as packed:
-            data = (
-                zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
-            )
-        archive = tarfile.open(fileobj=io.BytesIO(data))
-    else:
-        archive = tarfile.open(path)
-    with archive:
+        stream = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
+        data = stream.read()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             if member.isfile() and (file := archive.extractfile(member)):
                 yield member.name.removeprefix("./"), file.read()

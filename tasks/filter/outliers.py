@@ -2,9 +2,9 @@
 
 Pure: counts in, bits out. The reference is all prose of the same language in the stage's own
 input, before any rule: it needs no file, is at hand wherever the filter runs, and says what is
-unusual here. A first pass adds up integers, so that neither order nor number of shards can change it. Words
-are counted in 65,536 buckets of their hash (as DSIR does, Xie et al. 2023, arXiv:2302.03169) and
-characters by code point; 1 MB a language, whatever the input.
+unusual here. A first pass adds up integers, so that neither order nor number of shards can change
+it. Words are counted in 65,536 buckets of their hash (as DSIR does, Xie et al. 2023,
+arXiv:2302.03169) and characters by code point; 1 MB a language, whatever the input.
 
 A text's cross-entropy is compared with the reference's entropy, which is what its texts cost on
 average: the difference does not grow with a text's length, as a divergence of its own counts would.
