@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tasks.filter.breach import Breach, above, below, outside
-from tasks.filter.gopher import STOP_WORD
+from tasks.filter.gopher import STOP_WORDS
 from tasks.filter.lines import ELLIPSES
 from tasks.filter.measure import DUPLICATE_NGRAMS, TOP_NGRAMS, Measures
 from tasks.filter.thresholds import Dolma
@@ -37,7 +37,7 @@ def dolma(view: View, limits: Dolma) -> Iterator[Breach]:
     alphabetic, least_share = words.alphabetic_share, limits.min_alphabetic_words
     yield from below("dolma_alphabetic_words", "alphabetic", alphabetic, least_share)
     if view.document.language in (None, "en"):
-        num_stop_words = sum(1 for _ in STOP_WORD.finditer(view.text))
+        num_stop_words = sum(len(each.findall(view.text)) for each in STOP_WORDS.values())
         yield from below("dolma_stop_words", "stop_words", num_stop_words, limits.min_stop_words)
     yield from _repetition(view, limits)
 

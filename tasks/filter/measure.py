@@ -56,26 +56,32 @@ class Measures:
         A repeated n-gram is stepped over whole, so that no character is counted twice. At most as
         many as ``repeated_ngram_chars``, which costs a fraction of this walk through the text.
         """
-        grams, chars = self._grams(n)
+        grams = _ngrams(self.hashes, n)
+        names, counts = np.unique(grams, return_inverse=True, return_counts=True)[1:]
+        starts = np.flatnonzero(counts[names] > 1)  # the others are neither repeats nor repeated
+        ends = np.cumsum(np.append(0, self.chars))
+        chars = ends[starts + n] - ends[starts]
         seen: set[int] = set()
-        at = num_chars = 0
-        while at < len(grams):
-            if grams[at] in seen:
-                num_chars += chars[at]
-                at += n
-            else:
-                seen.add(grams[at])
-                at += 1
+        free = num_chars = 0
+        for at, name, length in zip(
+            starts.tolist(), names[starts].tolist(), chars.tolist(), strict=True
+        ):
+            if at < free:
+                continue
+            if name in seen:
+                num_chars += length
+                free = at + n
+            seen.add(name)
         return num_chars
 
-    def _grams(self, n: int) -> tuple[list[int], list[int]]:
-        """A number for each n-gram, and its characters."""
-        count = max(0, len(self.hashes) - n + 1)
-        grams = np.zeros(count, np.uint64)
-        for offset in range(n):
-            grams = grams * NGRAM_BASE + self.hashes[offset : offset + count]
-        ends = np.cumsum(np.append(0, self.chars))
-        return grams.tolist(), (ends[n:][:count] - ends[:count]).tolist()
+
+def _ngrams(hashes: np.ndarray, n: int) -> np.ndarray:
+    """A number for each n-gram."""
+    count = max(0, len(hashes) - n + 1)
+    grams = np.zeros(count, np.uint64)
+    for offset in range(n):
+        grams = grams * NGRAM_BASE + hashes[offset : offset + count]
+    return grams
 
 
 def measure(

@@ -98,7 +98,7 @@ def single_rules() -> dict[str, Any]:
     }
 
 
-def main(texts: list[str], left: list[str]) -> dict[str, Any]:
+def main(texts: list[str], left: list[str], num_by_rule: int) -> dict[str, Any]:
     """Time the filters as they are used, then ask each rule alone."""
     chain = [
         GopherRepetitionFilter(),
@@ -123,11 +123,10 @@ def main(texts: list[str], left: list[str]) -> dict[str, Any]:
     rules = single_rules()
     breaks: dict[str, list[bool]] = {name: [] for name in rules}
     words: dict[str, list[str]] = {}
-    for text in texts:  # one after another: datatrove remembers the words of the last few texts
+    for text in texts[:num_by_rule]:  # in turn: datatrove remembers the words of a few texts
         for name, rule in rules.items():
             breaks[name].append(_answer(rule, _document(text)) is not None)
-        words[text] = split_into_words(text)
-    for text in left:
+    for text in [*texts, *left]:
         words[text] = words.get(text) or split_into_words(text)
     lines = {line for text in left for line in text.split("\n") if line}
     return {
@@ -161,4 +160,4 @@ def _document(text: str) -> Document:
 
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text())
-    Path(sys.argv[2]).write_text(json.dumps(main(given["texts"], given["left"])))
+    Path(sys.argv[2]).write_text(json.dumps(main(**given)))

@@ -45,6 +45,7 @@ NUM_PERMUTATIONS = 112
 CHAIN = FilterConfig(languages=[], mask=[], recipes=["fineweb-all"])
 SYMBOLS = {"hash_signs": "symbols", "ellipses": "symbols"}  # one parameter of datatrove's
 ROUNDS = 3
+NUM_BY_RULE = 300  # documents, from the first on, for which each rule is asked alone
 MAX_CHARS = 60_000  # datatrove takes seconds for one longer text
 
 
@@ -68,7 +69,7 @@ def main() -> None:
             f"datatrove {theirs['peak_bytes'] / 2**20:.0f} MiB\n"
         )
         print(decisions(documents, theirs))
-        print(agreement_table(verdicts_by_rule(documents), theirs["breaks"]))
+        print(agreement_table(verdicts_by_rule(documents[:NUM_BY_RULE]), theirs["breaks"]))
     else:
         print(HOW_TO_INSTALL)
 
@@ -174,7 +175,7 @@ def run_datatrove(texts: list[str], python: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "given.json"), Path(folder, "found.json")
         left = [c4.clean_page(text).text for text in texts]
-        given.write_text(json.dumps({"texts": texts, "left": left}))
+        given.write_text(json.dumps({"texts": texts, "left": left, "num_by_rule": NUM_BY_RULE}))
         command = [str(python), str(HERE / "datatrove_filters.py"), str(given), str(found)]
         subprocess.run(command, check=True)
         return dict(json.loads(found.read_text()))
@@ -205,7 +206,7 @@ def speed_table(num_texts: int, ours: dict[str, float], peers: dict[str, dict[st
 
 def agreement_table(ours: list[set[str]], breaks: dict[str, list[bool]]) -> str:
     """For each rule how many documents break it, by us, by them, and where the two agree."""
-    lines = [f"{'rule':32}{'ours':>6}{'theirs':>8}{'agree':>9}"]
+    lines = [f"the first {len(ours)} documents\n{'rule':32}{'ours':>6}{'theirs':>8}{'agree':>9}"]
     for rule, theirs in breaks.items():
         mine = [rule in broken for broken in ours]
         agree = sum(one == other for one, other in zip(mine, theirs, strict=True)) / len(mine)
@@ -219,7 +220,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with web, quality, text")
     parser.add_argument("--pages", default="segments-trafilatura.warc.gz", help="archive to take")
-    parser.add_argument("--max-documents", type=int, default=2_000, help="to judge")
+    parser.add_argument("--max-documents", type=int, default=3_000, help="to judge")
     parser.add_argument(
         "--datatrove-python", type=Path, help="the Python of an environment with datatrove"
     )
