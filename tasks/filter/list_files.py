@@ -6,6 +6,7 @@ The layouts are UT1's (``CATEGORY/domains``, ``CATEGORY/urls``) and LDNOOBW's (a
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import zstandard
@@ -29,7 +30,7 @@ def read_blocklists(paths: Sequence[str], categories: Sequence[str]) -> UrlLists
     Raises:
         ValueError: a path that is not there, or a wanted category of which there is none.
     """
-    lists: dict[str, list[str]] = {}
+    lists: dict[str, list[bytes]] = {}
     for name, data in _read(paths):
         path = PurePosixPath(name)
         is_ut1 = path.name in UT1_FILES and len(path.parts) > 1
@@ -37,11 +38,11 @@ def read_blocklists(paths: Sequence[str], categories: Sequence[str]) -> UrlLists
             continue  # UT1's folders hold patterns and notes, too
         category = path.parent.name if is_ut1 else path.stem
         if category in categories or "*" in categories:
-            lists.setdefault(category, []).extend(_lines(data))
+            lists.setdefault(category, []).append(data)
     missing = sorted(set(categories) - set(lists) - {"*"})
     if missing:
         raise ValueError(f"blocklists: no category {', '.join(missing)} in {', '.join(paths)}")
-    return UrlLists(lists)
+    return UrlLists({name: chain.from_iterable(map(_lines, d)) for name, d in lists.items()})
 
 
 def read_bad_words(paths: Sequence[str]) -> BadWordLists:
@@ -81,5 +82,6 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name.removeprefix("./"), file.read()
 
 
-def _lines(data: bytes) -> list[str]:
-    return data.decode("utf-8-sig", "replace").splitlines()
+def _lines(data: bytes) -> Iterator[str]:
+    """A list's lines, one by one: as strings they would take five times the memory."""
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="replace")

@@ -4,6 +4,7 @@ import re
 import tarfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given as examples
@@ -140,11 +141,21 @@ def test_texts_full_of_bad_words_are_tagged_or_dropped(
     rows = [[{"id": "a", "text": "An ass.", "language": "en", "language_score": 1.0}]]
     manifest, _ = materialise(STAGE, config, {"documents": [given(machine, rows)]}, machine)
     assert manifest.funnel and manifest.funnel.num_kept == kept
-    import pyarrow.parquet as pq
-
     name = "part-00000.parquet" if kept else "dropped/part-00000.parquet"
     (row,) = pq.read_table(store.open(manifest.ref).fetch(name)).to_pylist()
     assert row["tags"] == tags
     assert dict(row["signals"])["rps_doc_ldnoobw_words"] == 1
     if not kept:
         assert (row["reason"], row["detail"]) == ("bad_words", "bad_word_chars 0.5 > 0.005")
+
+
+@pytest.mark.external
+def test_published_lists_are_read_whole(external_data: Path):
+    hosts = read_blocklists([str(external_data / "lists/ut1-blacklists.tar.zst")], ["*"])
+    assert len(hosts.names) > 60 and len(hosts) > 250_000
+    found = hosts.match("https://WWW.Facebook.com:443/someone")
+    assert found["social_networks"] == "facebook.com"
+    assert hosts.match("https://peps.python.org/pep-0008/") == {}
+    words = read_bad_words([str(external_data / "lists/ldnoobw-bad-words.tar.zst")])
+    assert {"en", "de", "ja", "zh", "fr"} <= set(words.languages)
+    assert words.find("Scunthorpe is a town in Lincolnshire; assess it.", "en").num_words == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tasks.common.report_markdown import stage_markdown
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.filter.config import FilterConfig
@@ -28,10 +29,17 @@ def test_first_reasons_and_lonely_reasons(machine: Machine, store: Store):
     assert sum(manifest.funnel.dropped.values()) == 2
     assert manifest.funnel.dropped["language"] >= 1
     assert manifest.metrics["would_drop"]["word_count"] == 1
+    assert manifest.metrics["alone_drops"].get("word_count", 0) == 0, "it has no stop words either"
+    report = stage_markdown(manifest, was_cached=False)
+    assert "| rule | drops first | would drop | and no other would |" in report
+    first = manifest.funnel.dropped.get("word_count", 0)
+    assert f"| word_count | {first} | 1 | 0 |" in report
     artifact = store.open(manifest.ref)
     kept = pq.read_table(artifact.fetch("part-00000.parquet")).to_pylist()
     assert [(row["id"], row["language"]) for row in kept] == [("good", "en"), ("code", None)]
     assert len(pq.read_table(artifact.fetch("part-00001.parquet"))) == 0
+    dropped = pq.read_table(artifact.fetch("dropped/part-00000.parquet")).to_pylist()
+    assert all(row["detail"] for row in dropped), "each says what was measured and what is allowed"
 
 
 def test_what_was_changed_in_kept_texts_is_counted(machine: Machine, store: Store):
