@@ -54,7 +54,7 @@ class UrlList:
 class UrlLists:
     """Many lists by name, in 10 bytes of memory an entry: 64 bits of a hash, 16 of its list.
 
-    While they are read it is about 35 bytes, and 2 s a million entries; a look-up takes 10 µs.
+    Reading takes about 100 bytes and 2 µs an entry, looking up a URL 10 µs.
     Of a billion addresses looked up in lists of ten million entries fewer than one is taken for an
     entry that it is not.
     """

@@ -86,32 +86,32 @@ def _judge_prose(
 ) -> Iterator[Verdict]:
     """The verdicts on some prose: recipe after recipe; then what changes the texts that stay."""
     documents = [document for document, _ in ruled]
-    cooked = _cook(documents, config, lists)
+    passed = _pass_recipes(documents, config, lists)
     signals_of = signals([d.text for d in documents]) if config.signals else [None] * len(documents)
-    for (document, ruling), dish, noted in zip(ruled, cooked, signals_of, strict=True):
-        broken = [*ruling[0], *_language(document, config), *dish.broken]
+    for (document, ruling), passage, noted in zip(ruled, passed, signals_of, strict=True):
+        broken = [*ruling[0], *_language(document, config), *passage.broken]
         tags = list(ruling[1])
         if lists.bad_words:
-            found, more_tags, more_signals = _bad_words(dish.view, config, lists.bad_words)
+            found, more_tags, more_signals = _bad_words(passage.view, config, lists.bad_words)
             broken += found
             tags += more_tags
             noted = noted | more_signals if noted is not None else None
         if broken:
             yield Verdict(broken=broken, text=document.text, tags=tags, signals=noted)
             continue
-        text, masked = mask(dish.view.text, config.mask)
+        text, masked = mask(passage.view.text, config.mask)
         yield Verdict(
             broken=[],
             text=text,
             tags=tags,
             signals=noted,
-            removed_lines=dish.removed,
+            removed_lines=passage.removed,
             masked=masked,
         )
 
 
 @dataclass(slots=True)
-class _Dish:
+class _Passage:
     """A document on its way through the recipes."""
 
     view: View
@@ -119,27 +119,31 @@ class _Dish:
     removed: Counter[str] = field(default_factory=Counter)
 
 
-def _cook(documents: Sequence[Candidate], config: FilterConfig, lists: Lists) -> list[_Dish]:
+def _pass_recipes(
+    documents: Sequence[Candidate], config: FilterConfig, lists: Lists
+) -> list[_Passage]:
     """Send documents through the recipes, one recipe after another."""
     chain = [name for name in config.chain if name != "code"]
     with_ngrams = not COUNTS_NGRAMS.isdisjoint(chain)
-    dishes = [_Dish(view) for view in look(documents, with_ngrams=with_ngrams)]
+    passages = [_Passage(view) for view in look(documents, with_ngrams=with_ngrams)]
     for at, name in enumerate(chain):
         if edit := _editor(name, config, lists):
-            edited = [edit(dish.view) for dish in dishes]
+            edited = [edit(passage.view) for passage in passages]
             with_ngrams = not COUNTS_NGRAMS.isdisjoint(chain[at + 1 :])
             views = look_again(
-                [dish.view for dish in dishes], [e.text for e in edited], with_ngrams=with_ngrams
+                [passage.view for passage in passages],
+                [e.text for e in edited],
+                with_ngrams=with_ngrams,
             )
-            for dish, view, one in zip(dishes, views, edited, strict=True):
-                dish.view = view
-                dish.broken += one.breaches
-                dish.removed += one.removed
+            for passage, view, one in zip(passages, views, edited, strict=True):
+                passage.view = view
+                passage.broken += one.breaches
+                passage.removed += one.removed
         else:
             ask = _asker(name, config, lists)
-            for dish in dishes:
-                dish.broken += ask(dish.view)
-    return dishes
+            for passage in passages:
+                passage.broken += ask(passage.view)
+    return passages
 
 
 def _editor(

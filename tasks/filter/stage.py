@@ -20,7 +20,7 @@ from tasks.filter.bad_words import BadWordLists
 from tasks.filter.config import FilterConfig
 from tasks.filter.list_files import read_bad_words, read_blocklists
 from tasks.filter.outliers import Counts, Reference, count_by_language
-from tasks.filter.rules import Candidate, Lists, judge
+from tasks.filter.rules import Candidate, Lists, Verdict, judge
 
 # How many documents each rule would drop, and how many nothing but it; what was changed in those
 # that stay; what was noted.
@@ -31,6 +31,7 @@ COUNTS_FILE = "counts-{:05d}.npz"
 
 def run(context: StageContext, config: FilterConfig) -> Outcome:
     """Drop low-quality documents. In: extracted documents. Out: same schema, fewer rows."""
+    _load_lists(config)  # a list that is not right is told once, before any work
     shards = context.shards("documents")
     folder = context.path / COUNTS_FOLDER if "outliers" in config.chain else None
     if folder:
@@ -41,7 +42,6 @@ def run(context: StageContext, config: FilterConfig) -> Outcome:
             key="counts",
             names=lambda index: [f"{COUNTS_FOLDER}/{COUNTS_FILE.format(index)}"],
         )
-    _load_lists(config)  # a list that is not right is told once, before any work
     results = context.map(
         filter_shard,
         [(*shard, context.path, index, config, folder) for index, shard in enumerate(shards)],
@@ -56,14 +56,15 @@ def run(context: StageContext, config: FilterConfig) -> Outcome:
     )
 
 
-def count_shard(artifact: Artifact, name: str, folder: Path, index: int) -> None:
-    """Write how often words and characters occur in a shard, language by language."""
+def count_shard(artifact: Artifact, name: str, folder: Path, index: int) -> list[str]:
+    """Write how often words and characters occur in a shard; return its languages."""
     totals: dict[str, Counts] = {}
     for table in read_tables(artifact.fetch(name)):
         for language, counts in count_by_language(_candidates(table)).items():
             totals[language] = totals[language] + counts if language in totals else counts
     arrays = {language: np.stack([c.words, c.chars]) for language, c in totals.items()}
     np.savez_compressed(folder / COUNTS_FILE.format(index), allow_pickle=False, **arrays)
+    return sorted(arrays)
 
 
 def filter_shard(
@@ -93,15 +94,21 @@ def filter_shard(
             table = set_column(table, "text", [verdict.text for verdict in verdicts])
             table = set_column(table, "language", [c.language for c in candidates])
             table = set_column(table, "language_score", [c.language_score for c in candidates])
-            table = set_column(table, "tags", [verdict.tags or None for verdict in verdicts])
-            table = set_column(table, "signals", [_pairs(verdict.signals) for verdict in verdicts])
+            table = set_column(table, "tags", _all_tags(table, verdicts))
+            if config.signals:
+                values = [list((verdict.signals or {}).items()) for verdict in verdicts]
+                table = set_column(table, "signals", values)
             first = [v.broken[0] if v.broken else None for v in verdicts]
             shard.split(table, [f and f.rule for f in first], [f and f.detail for f in first])
     return {"funnel": shard.funnel.model_dump(), **counts}
 
 
-def _pairs(signals: Mapping[str, float] | None) -> list[tuple[str, float]] | None:
-    return list(signals.items()) if signals is not None else None
+def _all_tags(table: pa.Table, verdicts: Sequence[Verdict]) -> list[list[str] | None]:
+    """The tags that the documents had, and those that they got."""
+    return [
+        list(dict.fromkeys([*(had or ()), *verdict.tags])) or None
+        for had, verdict in zip(table["tags"].to_pylist(), verdicts, strict=True)
+    ]
 
 
 def _candidates(table: pa.Table) -> list[Candidate]:

@@ -45,7 +45,7 @@ NUM_PERMUTATIONS = 112
 CHAIN = FilterConfig(languages=[], mask=[], recipes=["fineweb-all"])
 SYMBOLS = {"hash_signs": "symbols", "ellipses": "symbols"}  # one parameter of datatrove's
 ROUNDS = 3
-NUM_BY_RULE = 300  # documents, from the first on, for which each rule is asked alone
+NUM_BY_RULE = 100  # documents, from the first on, for which each rule is asked alone
 MAX_CHARS = 60_000  # datatrove takes seconds for one longer text
 
 
