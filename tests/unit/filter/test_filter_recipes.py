@@ -96,6 +96,12 @@ def test_gopher_quality_of_lines(rule: str, good: list[str], bad: list[str], say
     assert detail("\n".join(bad), "gopher-quality", rule) == says
 
 
+def test_stop_words_stand_alone_in_small_letters():
+    for text, num in [("(of) state-of-the-art", 2), ("The OF other weather", 0), ("_of_ the.", 1)]:
+        says = f"stop_words {num} < 8"
+        assert detail(text, "gopher-quality", "stop_words", min_stop_words=8) == says
+
+
 def test_gopher_repetition_at_its_thresholds():
     lines = distinct(20)
     assert (
