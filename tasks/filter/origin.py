@@ -60,7 +60,7 @@ def _judge_licence(expression: str | None, config: Licences) -> Ruling:
     choices = licence_choices(expression)
     detail = f"licence {expression}"
     allowed = [one for one in choices if not any(_fits(name, config.drop) for name in one)]
-    if not allowed:
+    if choices and not allowed:
         return [Breach("licence", f"{detail} fits {', '.join(config.drop)}")], []
     if config.keep and not any(all(_fits(name, config.keep) for name in one) for one in allowed):
         return [Breach("licence", f"{detail} fits none of {', '.join(config.keep)}")], []

@@ -1,6 +1,8 @@
 """Addresses on lists, licences and opt-outs: what is dropped, what is only noted."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.common.opt_outs import page_opt_outs
 from tasks.common.url_list import UrlList, UrlLists
@@ -56,6 +58,11 @@ def test_what_a_licence_leaves_to_choose():
         ["X"],
     ]
     assert licence_choices("(" * 1000 + "MIT" + ")" * 1000) == [["MIT"]]
+
+
+@given(st.lists(st.sampled_from(["MIT", "X", "or", "AND", "WITH", "(", ")", ""]), max_size=6))
+def test_no_licence_is_refused_unless_the_user_says_so(words: list[str]):
+    assert ruling({"licence": " ".join(words)}) == ([], [])
 
 
 def test_opt_outs():

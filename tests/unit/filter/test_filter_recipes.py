@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.filter.c4 import clean_page
 from tasks.filter.config import FilterConfig
 from tasks.filter.dolma import longest_repetition
 from tasks.filter.measure import measure
@@ -146,8 +147,6 @@ def test_fineweb_at_its_thresholds():
 
 def test_c4_strict_takes_out_lines_without_an_end():
     text = 'This is a line.\nThis is none\nIs this one?\nThis trails off...\nHe said "this is."'
-    from tasks.filter.c4 import clean_page
-
     assert clean_page(text, strict=True).text.split("\n") == [
         "This is a line.",
         "Is this one?",
