@@ -59,8 +59,9 @@ def clean_page(text: str, limits: C4 = DEFAULT, *, strict: bool = False) -> Edit
         breaches.append(Breach("lorem_ipsum", "holds lorem ipsum"))
     if "{" in text and "{" in "\n".join(plain):
         breaches.append(Breach("curly_bracket", "holds {"))
-    num_sentences = count_sentences(left)
-    breaches += below("sentences", "sentences", num_sentences, limits.min_sentences)
+    if len(left) < limits.min_sentences:  # else there are enough: each line is a sentence at least
+        num_sentences = count_sentences(left)
+        breaches += below("sentences", "sentences", num_sentences, limits.min_sentences)
     return Edited(text=cleaned, breaches=tuple(breaches), removed=+removed)  # without the zeros
 
 

@@ -99,6 +99,7 @@ def _judge_prose(
         if broken:
             yield Verdict(broken=broken, text=document.text, tags=tags, signals=noted)
             continue
+        # Only what stays is changed, so that what is set aside can be looked at as it was.
         text, masked = mask(passage.view.text, config.mask)
         yield Verdict(
             broken=[],
