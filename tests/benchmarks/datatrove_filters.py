@@ -8,7 +8,6 @@ and lines into sentences.
 """
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -110,7 +109,9 @@ def main(texts: list[str], left: list[str], num_by_rule: int) -> dict[str, Any]:
     started = time.process_time()
     reasons = [drop_reason(chain, text) for text in texts]
     filter_seconds = time.process_time() - started
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: what it calls the peak includes that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak_bytes = int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     with tempfile.TemporaryDirectory() as folder:
         signer = MinhashDedupSignature(output_folder=folder)
