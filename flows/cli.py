@@ -268,7 +268,7 @@ def stage(
 
     \b
     bloomery stage extract --input pages.warc.gz --output texts
-    bloomery stage filter --input texts --output kept --set min_words=30
+    bloomery stage filter --input texts --output kept --set gopher_quality.min_words=30
     bloomery stage crawl --output pages --set type=common-crawl \\
       --set crawl_id=CC-MAIN-2026-43 --set 'registered_domains=[python.org]'
     """

@@ -9,6 +9,7 @@ from tasks.crawl.config import SourceConfig
 from tasks.dpo.config import DpoConfig
 from tasks.evaluate.config import EvaluateConfig
 from tasks.filter.config import FilterConfig
+from tasks.filter.thresholds import GopherQuality
 from tasks.instruct.config import InstructConfig
 from tasks.mix.config import MixConfig
 from tasks.preferences.config import PreferencesConfig
@@ -47,10 +48,8 @@ PYTHON_CODE = SourceConfig(
 
 # API pages are lists of names by nature: the rules made for running text are off or wider.
 DEMO_FILTER = FilterConfig(
-    fineweb=False,
-    gopher_repetition=False,
-    max_mean_word_chars=12.0,
-    min_alphabetic_words=0.6,
+    recipes=["gopher-quality", "code"],
+    gopher_quality=GopherQuality(max_mean_word_chars=12.0, min_alphabetic_words=0.6),
     min_language_score=0.1,
 )
 

@@ -7,6 +7,7 @@ from tasks.common.funnel import Funnel
 from tasks.common.manifest import Manifest
 
 MAX_METRICS = 30
+RULE_METRICS = {"would_drop", "alone_drops"}
 
 
 def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
@@ -23,7 +24,11 @@ def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
     ]
     if manifest.funnel:
         lines += [*funnel_rows(manifest.funnel), ""]
-    if flat := list(_flatten(manifest.metrics)):
+    metrics = dict(manifest.metrics)
+    if manifest.funnel and metrics.keys() >= RULE_METRICS:
+        would_drop, alone_drops = (metrics.pop(name) for name in ("would_drop", "alone_drops"))
+        lines += [*rule_rows(manifest.funnel.dropped, would_drop, alone_drops), ""]
+    if flat := list(_flatten(metrics)):
         lines += ["| metric | value |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in flat[:MAX_METRICS]]
     if refs := manifest.input_refs:
@@ -39,6 +44,26 @@ def funnel_rows(funnel: Funnel) -> list[str]:
     for reason, count in sorted(funnel.dropped.items(), key=lambda item: (-item[1], item[0])):
         rows.append(f"| dropped: {reason} | {count:,} | {count / total:.1%} |")
     rows.append(f"| **kept** | **{funnel.num_kept:,}** | {funnel.num_kept / total:.1%} |")
+    return rows
+
+
+def rule_rows(
+    first: Mapping[str, int], would_drop: Mapping[str, int], alone_drops: Mapping[str, int]
+) -> list[str]:
+    """What each rule does, as a Markdown table, the rule that would drop most first.
+
+    Args:
+        first: documents that a rule drops, being the first that they break.
+        would_drop: documents that break it.
+        alone_drops: documents that break it and no other.
+    """
+    if not would_drop:
+        return []
+    rows = ["| rule | drops first | would drop | and no other would |", "|---|---:|---:|---:|"]
+    for rule, count in sorted(would_drop.items(), key=lambda item: (-item[1], item[0])):
+        rows.append(
+            f"| {rule} | {first.get(rule, 0):,} | {count:,} | {alone_drops.get(rule, 0):,} |"
+        )
     return rows
 
 

@@ -10,7 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from tasks.crawl.reservations import TDM_NAME, USAGE_NAME, forbids_training, is_reserved
+from tasks.common.opt_outs import (
+    TDM_NAME,
+    USAGE_NAME,
+    directive_words,
+    forbids_training,
+    header_directives,
+    is_reserved,
+)
 from tasks.crawl.urls import normalise
 
 MAX_LINKS_PER_PAGE = 10_000
@@ -21,13 +28,6 @@ ATTRIBUTE = re.compile(
     r"""(?<![\w-])([a-z-]{1,20})\s{0,20}=\s{0,20}("[^"]*"|'[^']*'|[^\s"']+)""", re.IGNORECASE
 )
 META_CHARSET = re.compile(rb"<meta[^<>]{1,400}?charset\s{0,20}=\s{0,20}[\"']?([\w-]{2,30})", re.I)
-
-
-# Directives of X-Robots-Tag that have a value; any other word before a colon is a robot's name.
-VALUED_DIRECTIVES = frozenset(
-    ["max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"]
-)
-ROBOT_NAME = re.compile(r"[A-Za-z_*][\w.*-]*")
 LINK_HEADER = re.compile(r"<([^<>]{1,2000})>([^<>]*)")
 CANONICAL_REL = re.compile(r";\s{0,9}rel\s{0,9}=\s{0,9}\"?(?:[^\",;]{0,99}\s)?canonical\b", re.I)
 
@@ -96,27 +96,6 @@ def page_links(
     )
 
 
-def header_directives(headers: Sequence[tuple[str, str]], agent: str) -> frozenset[str]:
-    """The words of X-Robots-Tag headers that are meant for all or for ``agent``.
-
-    A name in front holds for the words after it, up to the next name or the header's end:
-    ``otherbot: noindex, nofollow, bloomerybot: noai``.
-    """
-    words: set[str] = set()
-    for header, value in headers:
-        if header.lower() != "x-robots-tag":
-            continue
-        addressee = ""
-        for part in value.split(","):
-            name, colon, rest = part.partition(":")
-            name = name.strip().lower()
-            if colon and ROBOT_NAME.fullmatch(name) and name not in VALUED_DIRECTIVES:
-                addressee, part = name, rest
-            if addressee in ("", "*", agent):
-                words.update(_words(part))
-    return frozenset(words)
-
-
 def decode(body: bytes, charset: str | None) -> str:
     """Read bytes well enough to find links in them, which are ASCII in almost every page."""
     if charset is None and (declared := META_CHARSET.search(body[:2048])):
@@ -148,7 +127,7 @@ def _links(
 def _directives(tags: Iterable[tuple[str, dict[str, str]]], agent: str) -> Iterator[str]:
     for name, attributes in tags:
         if _is_meta(name, attributes, "robots", agent):
-            yield from _words(attributes.get("content", ""))
+            yield from directive_words(attributes.get("content", ""))
 
 
 def _is_meta(tag: str, attributes: Mapping[str, str], *names: str) -> bool:
@@ -171,10 +150,6 @@ def _tagged_canonical(tags: Iterable[tuple[str, dict[str, str]]]) -> str | None:
         if name == "link" and "canonical" in attributes.get("rel", "").lower().split()
     }
     return found.pop() if len(found) == 1 else None
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip().lower() for word in text.split(",") if word.strip()]
 
 
 def _attributes(text: str) -> dict[str, str]:

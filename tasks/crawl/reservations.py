@@ -15,16 +15,11 @@ from dataclasses import dataclass
 
 import can_ada
 
+from tasks.common.opt_outs import TDM_NAME, TRAINING_WORDS, is_reserved, training_word
+
 TDM_PATH = "/.well-known/tdmrep.json"
-TDM_NAME = "tdm-reservation"
-USAGE_NAME = "content-usage"
 MAX_FILE_BYTES = 1024 * 1024
 MAX_RULES = 1_000
-# Names of lines in robots.txt, and the words that allow or forbid training in them.
-TRAINING_WORDS = {
-    "content-signal": {"ai-train=yes": False, "ai-train=no": True},
-    USAGE_NAME: {"train-ai=y": False, "train-ai=n": True},
-}
 
 
 @dataclass(frozen=True)
@@ -71,16 +66,6 @@ class Reservations:
         return bool(matching) and (matching[0][1] or max(matching)[1])
 
 
-def is_reserved(value: str) -> bool:
-    """Whether a TDMRep header's or meta element's value reserves the rights."""
-    return value.strip() == "1"
-
-
-def forbids_training(value: str) -> bool:
-    """Whether a Content-Usage header's value forbids to train on what it came with."""
-    return _word(USAGE_NAME, value) is True
-
-
 def _signals(text: str) -> Iterable[tuple[frozenset[str], str, bool]]:
     """Each signal in a robots.txt: the agents it is for, its path, and what it says."""
     agents: set[str] = {"*"}  # what stands before any group is for all
@@ -91,17 +76,10 @@ def _signals(text: str) -> Iterable[tuple[frozenset[str], str, bool]]:
             agents = agents | {value} if is_heading else {value}
         elif name in TRAINING_WORDS:
             path, _, rest = value.partition(" ") if value.startswith("/") else ("/", "", value)
-            held = _word(name, rest)
+            held = training_word(name, rest)
             if held is not None:
                 yield frozenset(agents), path, held
         is_heading = name == "user-agent" or (is_heading and not name)
-
-
-def _word(name: str, value: str) -> bool | None:
-    """What a list of words says of training, None if nothing."""
-    words = {"".join(word.split()).lower() for word in value.split(",")}
-    said = [held for word, held in TRAINING_WORDS[name].items() if word in words]
-    return any(said) if said else None
 
 
 def _pattern(location: str) -> re.Pattern[str]:

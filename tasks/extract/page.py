@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from tasks.common.language import identify
+from tasks.common.opt_outs import page_opt_outs
 from tasks.extract.body import Body, Refused, record_body
 from tasks.extract.charset import clean_text, decode
 from tasks.extract.config import ExtractConfig
@@ -34,6 +35,7 @@ class Page:
     language: str | None = None
     language_score: float | None = None
     flaw: str | None = None  # what is missing of its bytes
+    opt_outs: tuple[str, ...] = ()
     reason: str | None = None
     detail: str | None = None
 
@@ -60,7 +62,7 @@ def _read(record: Record, body: Body, config: ExtractConfig) -> Page:
     if body.media_type in HTML_TYPES:
         return _html_page(record, body, config)
     if found := read_format(record, body):
-        return Page(text=found.text, metadata=found.metadata)
+        return Page(text=found.text, metadata=found.metadata, opt_outs=page_opt_outs(body.headers))
     return _text_page(record, body)
 
 
@@ -73,7 +75,8 @@ def _html_page(record: Record, body: Body, config: ExtractConfig) -> Page:
     metadata = describe(content.head, record.url, fetched_at=record.date)
     if not metadata.declared_language and (stated := body.headers.get("Content-Language")):
         metadata = replace(metadata, declared_language=stated)
-    return Page(text=_tidy(content.text), metadata=metadata)
+    opt_outs = page_opt_outs(body.headers, content.head.metas)
+    return Page(text=_tidy(content.text), metadata=metadata, opt_outs=opt_outs)
 
 
 def _text_page(record: Record, body: Body) -> Page:
@@ -85,7 +88,7 @@ def _text_page(record: Record, body: Body) -> Page:
         raise Refused("robots_txt")
     text = decode(body.data, body.charset, is_html=False, url=record.url)
     _refuse_binary(text)
-    return Page(text=clean_text(text).strip("\n").rstrip())
+    return Page(text=clean_text(text).strip("\n").rstrip(), opt_outs=page_opt_outs(body.headers))
 
 
 def _refuse_binary(text: str) -> None:

@@ -202,6 +202,7 @@ def _write(shard: ShardWriter, record: Record, page: Page, config: ExtractConfig
         "language": page.language,
         "language_score": page.language_score,
         "metadata": _metadata(record, page),
+        "opt_outs": list(page.opt_outs) or None,
         **{name: getattr(page.metadata, name) for name in METADATA_COLUMNS},
         **_source_columns(config),
         **described(record),

@@ -1,110 +1,127 @@
-"""Thresholds of the filter, each as its recipe published it.
-
-Gopher: Rae et al. 2021, arXiv:2112.11446, appendix A.1. FineWeb: Penedo et al. 2024,
-arXiv:2406.17557. C4: Raffel et al. 2019, arXiv:1910.10683. Code: The Stack, Kocetkov et al. 2022,
-arXiv:2211.15533, after Chen et al. 2021.
-"""
+"""What a user may say about filtering: recipes in their order, lists, rights, personal data."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.filter.thresholds import (
+    BUNDLES,
+    C4,
+    Code,
+    Dolma,
+    FineWeb,
+    GopherQuality,
+    GopherRepetition,
+    Outliers,
+    RecipeName,
+    RefinedWeb,
+    share,
+)
+
 PersonalData = Literal["email", "ip"]
+DEFAULT_RECIPES: list[RecipeName] = ["gopher-quality", "gopher-repetition", "fineweb", "code"]
 
 
-def _share(default: float, title: str, description: str) -> float:
-    return Field(default, title=title, ge=0, le=1, description=f"{description} (share, 0 to 1)")
+class Blocklists(BaseModel):
+    """Lists of hosts and addresses, such as UT1's, and what to do with pages on them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Blocklists")
+
+    paths: list[str] = Field(
+        [],
+        title="Lists",
+        description="Folders, or .tar, .tar.gz, .tar.zst archives of them, with CATEGORY/domains "
+        "and CATEGORY/urls; or files of hosts and addresses, whose names are their categories",
+    )
+    drop: list[str] = Field(
+        [], title="Drop", description="Categories whose pages are dropped; * for all"
+    )
+    tag: list[str] = Field(
+        ["*"], title="Tag", description="Categories whose pages get a tag; * for all"
+    )
+
+
+class BadWords(BaseModel):
+    """Lists of words by language, such as LDNOOBW's, and what to do with texts that use them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Bad words")
+
+    paths: list[str] = Field(
+        [],
+        title="Lists",
+        description="Folders, or archives of them, of files named by language (en, de, zh …), "
+        "one word or phrase a line",
+    )
+    action: Literal["tag", "drop"] = Field(
+        "tag", title="Action", description="What becomes of texts with more than the most"
+    )
+    max_chars: float = share(0.005, "Most text in bad words", "Characters in them, without blanks")
+
+
+class Licences(BaseModel):
+    """What becomes of documents by their licence, in SPDX's words.
+
+    Patterns are identifiers with ``*``: ``CC-BY-NC*``. Of licences joined by OR the user may
+    choose; those joined by AND all bind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Licences")
+
+    keep: list[str] = Field(
+        [], title="Keep only", description="Patterns, of which one must fit; empty keeps all"
+    )
+    drop: list[str] = Field([], title="Drop", description="Patterns, of which none may fit")
+    tag: list[str] = Field([], title="Tag", description="Patterns that give a tag")
+    unknown: Literal["keep", "tag", "drop"] = Field(
+        "keep", title="Unknown licences", description="Documents without one, or with NOASSERTION"
+    )
+
+
+class OptOuts(BaseModel):
+    """What becomes of pages that reserve their use: noai, noindex, tdm-reservation, train-ai=n."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Opt-outs")
+
+    drop: list[str] = Field([], title="Drop", description="Opt-outs that are dropped; * for all")
+    tag: list[str] = Field(["*"], title="Tag", description="Opt-outs that give a tag; * for all")
 
 
 class FilterConfig(BaseModel):
-    """Which documents stay; a document must pass every rule of every recipe that is on."""
+    """Which documents stay; a document must pass every rule of every recipe that is named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Filter")
 
     languages: list[str] = Field(
         ["en"], title="Languages", description="ISO 639-1 codes to keep; empty keeps all"
     )
-    min_language_score: float = _share(
+    min_language_score: float = share(
         0.3, "Least language score", "Closeness of a prose text to its language's profile"
     )
 
-    gopher_quality: bool = Field(True, title="Gopher quality", description="Rules for prose")
-    min_words: int = Field(50, title="Fewest words", ge=1, description="Words")
-    max_words: int = Field(100_000, title="Most words", ge=1, description="Words")
-    min_mean_word_chars: float = Field(
-        3.0, title="Shortest mean word", ge=0, description="Characters a word"
+    recipes: list[RecipeName] = Field(
+        DEFAULT_RECIPES,
+        title="Recipes",
+        description="In their order; one that edits the text (c4, c4-strict, refinedweb) is seen "
+        "by those after it. Names that end in -all stand for the chain of a paper",
     )
-    max_mean_word_chars: float = Field(
-        10.0, title="Longest mean word", ge=0, description="Characters a word"
-    )
-    max_symbol_ratio: float = Field(
-        0.1, title="Most symbols", ge=0, description="Hash signs, or ellipses, a word"
-    )
-    max_bullet_lines: float = _share(0.9, "Most bullet lines", "Lines that begin with a bullet")
-    max_ellipsis_lines: float = _share(0.3, "Most ellipsis lines", "Lines that end in an ellipsis")
-    min_alphabetic_words: float = _share(0.8, "Least alphabetic words", "Words that hold a letter")
-    min_stop_words: int = Field(
-        2,
-        title="Fewest stop words",
-        ge=0,
-        le=8,
-        description="Different ones of: the be to of and that have with; English documents only",
-    )
+    gopher_quality: GopherQuality = Field(GopherQuality(), title="Gopher quality")
+    gopher_repetition: GopherRepetition = Field(GopherRepetition(), title="Gopher repetition")
+    c4: C4 = Field(C4(), title="C4")
+    fineweb: FineWeb = Field(FineWeb(), title="FineWeb")
+    refinedweb: RefinedWeb = Field(RefinedWeb(), title="RefinedWeb")
+    dolma: Dolma = Field(Dolma(), title="Dolma")
+    outliers: Outliers = Field(Outliers(), title="Outliers")
+    code: Code = Field(Code(), title="Code")
 
-    gopher_repetition: bool = Field(True, title="Gopher repetition", description="Rules for prose")
-    max_duplicate_lines: float = _share(0.30, "Most repeated lines", "Lines seen before")
-    max_duplicate_paragraphs: float = _share(
-        0.30, "Most repeated paragraphs", "Paragraphs seen before"
-    )
-    max_duplicate_line_chars: float = _share(
-        0.20, "Most text in repeated lines", "Characters in lines seen before"
-    )
-    max_duplicate_paragraph_chars: float = _share(
-        0.20, "Most text in repeated paragraphs", "Characters in paragraphs seen before"
-    )
-    max_top_2gram_chars: float = _share(0.20, "Most frequent word pair", "Characters in it")
-    max_top_3gram_chars: float = _share(0.18, "Most frequent word triple", "Characters in it")
-    max_top_4gram_chars: float = _share(0.16, "Most frequent four words", "Characters in it")
-    max_duplicate_5gram_chars: float = _share(0.15, "Most repeated 5-grams", "Characters in them")
-    max_duplicate_6gram_chars: float = _share(0.14, "Most repeated 6-grams", "Characters in them")
-    max_duplicate_7gram_chars: float = _share(0.13, "Most repeated 7-grams", "Characters in them")
-    max_duplicate_8gram_chars: float = _share(0.12, "Most repeated 8-grams", "Characters in them")
-    max_duplicate_9gram_chars: float = _share(0.11, "Most repeated 9-grams", "Characters in them")
-    max_duplicate_10gram_chars: float = _share(0.10, "Most repeated 10-grams", "Characters in them")
-
-    fineweb: bool = Field(True, title="FineWeb", description="Rules for prose")
-    min_punctuated_lines: float = _share(
-        0.12, "Least punctuated lines", "Lines that end in a full stop or the like"
-    )
-    short_line_chars: int = Field(
-        30, title="Short line", ge=0, description="Characters up to which a line is short"
-    )
-    max_short_lines: float = _share(0.67, "Most short lines", "Lines that are short")
-    max_fineweb_duplicate_line_chars: float = _share(
-        0.01, "Most text in repeated lines (FineWeb)", "Characters in lines seen before"
-    )
-    max_newline_ratio: float = Field(
-        0.3, title="Most line ends", ge=0, description="Line ends a word"
-    )
-
-    c4: bool = Field(
+    signals: bool = Field(
         False,
-        title="C4",
-        description="Rules for prose; they refuse any text that shows code with braces, and take "
-        "lines of one or two words, or about cookies and JavaScript, out of the others",
+        title="Signals",
+        description="Keep RedPajama-v2's measures of each prose text in the column signals",
     )
-    min_sentences: int = Field(5, title="Fewest sentences", ge=0, description="Sentences")
-
-    code: bool = Field(True, title="Code", description="Rules for source code")
-    code_min_chars: int = Field(100, title="Shortest code", ge=0, description="Characters")
-    code_max_chars: int = Field(1_000_000, title="Longest code", ge=1, description="Characters")
-    code_max_line_chars: int = Field(1_000, title="Longest line", ge=1, description="Characters")
-    code_max_mean_line_chars: float = Field(
-        100.0, title="Longest mean line", ge=1, description="Characters a line"
-    )
-    code_min_alphanumeric: float = _share(
-        0.25, "Least alphanumeric", "Characters that are letters or digits"
-    )
+    blocklists: Blocklists = Field(Blocklists(), title="Blocklists")
+    bad_words: BadWords = Field(BadWords(), title="Bad words")
+    licences: Licences = Field(Licences(), title="Licences")
+    opt_outs: OptOuts = Field(OptOuts(), title="Opt-outs")
 
     mask: list[PersonalData] = Field(
         ["email", "ip"],
@@ -113,13 +130,17 @@ class FilterConfig(BaseModel):
         "addresses, public IP addresses; empty leaves all of it in",
     )
 
+    @property
+    def chain(self) -> list[RecipeName]:
+        """The recipes without bundles, each once, where it comes first."""
+        names = (name for given in self.recipes for name in BUNDLES.get(given, (given,)))
+        return list(dict.fromkeys(names))
+
     @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> "FilterConfig":
-        for low, high in (
-            ("min_words", "max_words"),
-            ("min_mean_word_chars", "max_mean_word_chars"),
-            ("code_min_chars", "code_max_chars"),
-        ):
-            if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} must not exceed {high}; no document could pass")
+    def _strict_needs_lists(self) -> "FilterConfig":
+        if "c4-strict" in self.chain and not self.bad_words.paths:
+            raise ValueError(
+                "recipe c4-strict needs lists of bad words: name them in bad_words.paths, "
+                "or use recipe c4"
+            )
         return self

@@ -1,187 +1,207 @@
-"""Quality rules on documents. Pure: documents in, verdicts out.
+"""The filter's verdicts. Pure: documents in, verdicts out.
 
-Each recipe yields the rules that a text breaks, in the recipe's order, so that a funnel can count
-drops by their first reason and also say how many each rule alone would have dropped. Documents are
-judged some at a time, because their words are measured together; none depends on its neighbours.
-
-FineWeb (arXiv:2406.17557) runs its rules after C4's, so they see the lines that C4 leaves.
+Recipes are asked in the order in which the user names them; one that edits the text is seen by
+those after it. Each yields every rule that a text breaks, so that a funnel can count drops by
+their first reason and also say how many each rule would have dropped. Documents are judged some at
+a time, because their words are measured together; none depends on its neighbours.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from tasks.common.url_list import UrlLists
 from tasks.common.words import batches
-from tasks.filter.c4 import C4Page, clean_page
+from tasks.filter.bad_words import BadWordLists
+from tasks.filter.breach import NONE, Breach, Breaches, above, below
+from tasks.filter.c4 import clean_page
 from tasks.filter.config import FilterConfig
-from tasks.filter.lines import BULLETS, ELLIPSES, TERMINALS, Lines
-from tasks.filter.measure import DUPLICATE_NGRAMS, TOP_NGRAMS, Measures, measure
+from tasks.filter.dolma import dolma
+from tasks.filter.edited import Edited
+from tasks.filter.fineweb import fineweb
+from tasks.filter.gopher import gopher_quality, gopher_repetition
+from tasks.filter.origin import Ruling, judge_origin
+from tasks.filter.outliers import Reference, outliers
 from tasks.filter.pii import mask
+from tasks.filter.refinedweb import correct_lines
+from tasks.filter.signals import Signals, signals
+from tasks.filter.source_code import code
+from tasks.filter.thresholds import RecipeName
+from tasks.filter.view import Candidate, View, look, look_again
 
-STOP_WORD = re.compile(
-    r"(?<!\S)(?:[^\w\s]|_){0,8}(the|be|to|of|and|that|have|with)(?:[^\w\s]|_){0,8}(?!\S)", re.I
-)
-ALPHANUMERIC = re.compile(r"[^\W_]")
+COUNTS_NGRAMS = {"gopher-repetition", "dolma"}
+BAD_WORDS_SIGNALS = ("rps_doc_ldnoobw_words", "bad_word_chars")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A document before the rules."""
+class Lists:
+    """What rules look up that stands in no configuration: the user's lists, the input's counts."""
 
-    text: str
-    kind: str  # "prose" or "code"
-    language: str | None = None
-    language_score: float | None = None
+    blocked: UrlLists | None = None
+    bad_words: BadWordLists | None = None
+    references: Mapping[str, Reference] = field(default_factory=dict)  # by language
+
+
+NO_LISTS = Lists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the rules say of a document."""
 
-    broken: list[str]  # every rule that it breaks, the first one first; empty to keep it
-    text: str  # what stays of its text: without C4's unwanted lines, personal data masked
+    broken: list[Breach]  # every rule that it breaks, the first one first; empty to keep it
+    text: str  # what stays of its text: as recipes have edited it, personal data masked
+    tags: list[str] = field(default_factory=list)
+    signals: Signals | None = None
     removed_lines: Counter[str] = field(default_factory=Counter)
     masked: Counter[str] = field(default_factory=Counter)
 
 
-def judge(documents: Sequence[Candidate], config: FilterConfig) -> list[Verdict]:
+def judge(
+    documents: Sequence[Candidate], config: FilterConfig, lists: Lists = NO_LISTS
+) -> list[Verdict]:
     """A verdict on each document."""
     verdicts: list[Verdict] = []
     for part in batches([document.text for document in documents]):
         batch = documents[part]
-        of_prose = _judge_prose([d for d in batch if d.kind != "code"], config)
+        rulings = [judge_origin(document, config, lists.blocked) for document in batch]
+        both = list(zip(batch, rulings, strict=True))
+        of_prose = _judge_prose([(d, r) for d, r in both if d.kind != "code"], config, lists)
         verdicts += [
-            _judge_code(document, config) if document.kind == "code" else next(of_prose)
-            for document in batch
+            _judge_code(document, ruling, config) if document.kind == "code" else next(of_prose)
+            for document, ruling in both
         ]
     return verdicts
 
 
-def _judge_code(document: Candidate, config: FilterConfig) -> Verdict:
-    broken = list(_code(document.text, config)) if config.code else []
-    return Verdict(broken=broken, text=document.text)
+def _judge_code(document: Candidate, ruling: Ruling, config: FilterConfig) -> Verdict:
+    broken, tags = ruling
+    if "code" in config.chain:
+        broken = [*broken, *code(document.text, config.code)]
+    return Verdict(broken=broken, text=document.text, tags=tags)
 
 
-def _judge_prose(documents: Sequence[Candidate], config: FilterConfig) -> Iterator[Verdict]:
-    texts = [document.text for document in documents]
-    whole = measure(texts, with_ngrams=config.gopher_repetition)
-    pages = [clean_page(text) if config.c4 else None for text in texts]
-    left_texts = [page.text if page else text for page, text in zip(pages, texts, strict=True)]
-    left = measure(left_texts, with_ngrams=False) if config.c4 else whole
-    for document, m, page, left_text, left_m in zip(
-        documents, whole, pages, left_texts, left, strict=True
-    ):
-        lines = Lines(document.text)
-        broken = list(_language(document, config))
-        if config.gopher_quality:
-            broken += _gopher_quality(document, m, lines, config)
-        if config.gopher_repetition:
-            broken += _gopher_repetition(m, lines, config)
-        if page:
-            broken += _c4(page, config)
-        if config.fineweb:
-            broken += _fineweb(Lines(left_text) if page else lines, left_m, config)
+def _judge_prose(
+    ruled: Sequence[tuple[Candidate, Ruling]], config: FilterConfig, lists: Lists
+) -> Iterator[Verdict]:
+    """The verdicts on some prose: recipe after recipe; then what changes the texts that stay."""
+    documents = [document for document, _ in ruled]
+    passed = _pass_recipes(documents, config, lists)
+    signals_of = signals([d.text for d in documents]) if config.signals else [None] * len(documents)
+    for (document, ruling), passage, noted in zip(ruled, passed, signals_of, strict=True):
+        broken = [*ruling[0], *_language(document, config), *passage.broken]
+        tags = list(ruling[1])
+        if lists.bad_words:
+            found, more_tags, more_signals = _bad_words(passage.view, config, lists.bad_words)
+            broken += found
+            tags += more_tags
+            noted = noted | more_signals if noted is not None else None
         if broken:
-            yield Verdict(broken=broken, text=document.text)
+            yield Verdict(broken=broken, text=document.text, tags=tags, signals=noted)
+            continue
+        # Only what stays is changed, so that what is set aside can be looked at as it was.
+        text, masked = mask(passage.view.text, config.mask)
+        yield Verdict(
+            broken=[],
+            text=text,
+            tags=tags,
+            signals=noted,
+            removed_lines=passage.removed,
+            masked=masked,
+        )
+
+
+@dataclass(slots=True)
+class _Passage:
+    """A document on its way through the recipes."""
+
+    view: View
+    broken: list[Breach] = field(default_factory=list)
+    removed: Counter[str] = field(default_factory=Counter)
+
+
+def _pass_recipes(
+    documents: Sequence[Candidate], config: FilterConfig, lists: Lists
+) -> list[_Passage]:
+    """Send documents through the recipes, one recipe after another."""
+    chain = [name for name in config.chain if name != "code"]
+    with_ngrams = not COUNTS_NGRAMS.isdisjoint(chain)
+    passages = [_Passage(view) for view in look(documents, with_ngrams=with_ngrams)]
+    for at, name in enumerate(chain):
+        if edit := _editor(name, config, lists):
+            edited = [edit(passage.view) for passage in passages]
+            with_ngrams = not COUNTS_NGRAMS.isdisjoint(chain[at + 1 :])
+            views = look_again(
+                [passage.view for passage in passages],
+                [e.text for e in edited],
+                with_ngrams=with_ngrams,
+            )
+            for passage, view, one in zip(passages, views, edited, strict=True):
+                passage.view = view
+                passage.broken += one.breaches
+                passage.removed += one.removed
         else:
-            text, masked = mask(left_text, config.mask)
-            removed = page.removed if page else Counter[str]()
-            yield Verdict(broken=[], text=text, removed_lines=removed, masked=masked)
+            ask = _asker(name, config, lists)
+            for passage in passages:
+                passage.broken += ask(passage.view)
+    return passages
 
 
-def _language(document: Candidate, config: FilterConfig) -> Iterator[str]:
+def _editor(
+    name: RecipeName, config: FilterConfig, lists: Lists
+) -> Callable[[View], Edited] | None:
+    """The recipe of this name, if it edits texts."""
+    if name == "c4":
+        return lambda view: clean_page(view.text, config.c4)
+    if name == "c4-strict":
+        return lambda view: _strict_page(view, config, lists)
+    if name == "refinedweb":
+        return lambda view: correct_lines(view.text, config.refinedweb)
+    return None
+
+
+def _asker(
+    name: RecipeName, config: FilterConfig, lists: Lists
+) -> Callable[[View], Iterable[Breach]]:
+    """The recipe of this name, if it only asks."""
+    askers: dict[str, Callable[[View], Iterable[Breach]]] = {
+        "gopher-quality": lambda view: gopher_quality(view, config.gopher_quality),
+        "gopher-repetition": lambda view: gopher_repetition(view, config.gopher_repetition),
+        "fineweb": lambda view: fineweb(view, config.fineweb),
+        "dolma": lambda view: dolma(view, config.dolma),
+        "outliers": lambda view: outliers(view, config.outliers, lists.references),
+    }
+    return askers[name]
+
+
+def _strict_page(view: View, config: FilterConfig, lists: Lists) -> Edited:
+    """C4 as published; its bad words are looked for in the lines that are left."""
+    page = clean_page(view.text, config.c4, strict=True)
+    assert lists.bad_words is not None, "c4-strict without lists"
+    use = lists.bad_words.find(page.text, view.document.language)
+    if not use.num_words:
+        return page
+    breach = Breach("c4_bad_words", f"bad_words {use.num_words} > 0, first {use.first!r}")
+    return replace(page, breaches=(*page.breaches, breach))
+
+
+def _bad_words(
+    view: View, config: FilterConfig, lists: BadWordLists
+) -> tuple[Breaches, list[str], Signals]:
+    """The breach or the tag for a text's bad words, and how many they are."""
+    use = lists.find(view.text, view.document.language)
+    found = above("bad_words", "bad_word_chars", use.share, config.bad_words.max_chars)
+    counts = dict(zip(BAD_WORDS_SIGNALS, (float(use.num_words), use.share), strict=True))
+    if config.bad_words.action == "drop":
+        return found, [], counts
+    return NONE, ["bad-words"] if found else [], counts
+
+
+def _language(document: Candidate, config: FilterConfig) -> Breaches:
     if not config.languages:
-        return
+        return NONE
     if document.language not in config.languages:
-        yield "language"
-    elif (document.language_score or 0.0) < config.min_language_score:
-        yield "language_score"
-
-
-def _gopher_quality(
-    document: Candidate, m: Measures, lines: Lines, config: FilterConfig
-) -> Iterator[str]:
-    text, num_words = document.text, max(1, m.num_words)
-    if not config.min_words <= m.num_words <= config.max_words:
-        yield "word_count"
-    if not config.min_mean_word_chars <= m.mean_word_chars <= config.max_mean_word_chars:
-        yield "mean_word_length"
-    if text.count("#") / num_words > config.max_symbol_ratio:
-        yield "hash_signs"
-    if sum(map(text.count, ELLIPSES)) / num_words > config.max_symbol_ratio:
-        yield "ellipses"
-    if lines.share_beginning(BULLETS) > config.max_bullet_lines:
-        yield "bullet_lines"
-    if lines.share_ending(ELLIPSES) > config.max_ellipsis_lines:
-        yield "ellipsis_lines"
-    if m.alphabetic_share < config.min_alphabetic_words:
-        yield "alphabetic_words"
-    if document.language in (None, "en") and not _has_stop_words(text, config.min_stop_words):
-        yield "stop_words"
-
-
-def _has_stop_words(text: str, wanted: int) -> bool:
-    """Whether ``wanted`` different stop words occur; most texts show them in their first line."""
-    seen: set[str] = set()
-    if not wanted:
-        return True
-    for match in STOP_WORD.finditer(text):
-        seen.add(match.group(1).lower())
-        if len(seen) >= wanted:
-            return True
-    return False
-
-
-def _gopher_repetition(m: Measures, lines: Lines, config: FilterConfig) -> Iterator[str]:
-    line_share, line_chars = lines.duplicates
-    paragraph_share, paragraph_chars = lines.duplicate_paragraphs
-    if line_share > config.max_duplicate_lines:
-        yield "duplicate_lines"
-    if paragraph_share > config.max_duplicate_paragraphs:
-        yield "duplicate_paragraphs"
-    if line_chars > config.max_duplicate_line_chars:
-        yield "duplicate_line_chars"
-    if paragraph_chars > config.max_duplicate_paragraph_chars:
-        yield "duplicate_paragraph_chars"
-    for n in TOP_NGRAMS:
-        if m.top_ngram_shares[n] > getattr(config, f"max_top_{n}gram_chars"):
-            yield f"top_{n}gram"
-    for n in DUPLICATE_NGRAMS:
-        if m.duplicate_ngram_shares[n] > getattr(config, f"max_duplicate_{n}gram_chars"):
-            yield f"duplicate_{n}gram"
-
-
-def _c4(page: C4Page, config: FilterConfig) -> Iterator[str]:
-    if page.has_lorem_ipsum:
-        yield "lorem_ipsum"
-    if page.has_curly_bracket:
-        yield "curly_bracket"
-    if page.num_sentences < config.min_sentences:
-        yield "sentences"
-
-
-def _fineweb(lines: Lines, m: Measures, config: FilterConfig) -> Iterator[str]:
-    if lines.share_ending(TERMINALS) < config.min_punctuated_lines:
-        yield "punctuated_lines"
-    if lines.share_up_to(config.short_line_chars) > config.max_short_lines:
-        yield "short_lines"
-    num_newlines = lines.text.count("\n")
-    repeated_chars = lines.duplicates[1] * len(lines.text)
-    num_chars = max(1, len(lines.text) - num_newlines)  # unlike Gopher, without line ends
-    if repeated_chars / num_chars > config.max_fineweb_duplicate_line_chars:
-        yield "fineweb_duplicate_line_chars"
-    if num_newlines / max(1, m.num_words) > config.max_newline_ratio:
-        yield "newline_ratio"
-
-
-def _code(text: str, config: FilterConfig) -> Iterator[str]:
-    lengths = list(map(len, text.split("\n")))
-    if not config.code_min_chars <= len(text) <= config.code_max_chars:
-        yield "code_length"
-    if max(lengths) > config.code_max_line_chars:
-        yield "code_longest_line"
-    if sum(lengths) / len(lengths) > config.code_max_mean_line_chars:
-        yield "code_mean_line"
-    if len(ALPHANUMERIC.findall(text)) / max(1, len(text)) < config.code_min_alphanumeric:
-        yield "code_alphanumeric"
+        wanted = ", ".join(config.languages)
+        return (Breach("language", f"language {document.language} not in {wanted}"),)
+    score = document.language_score or 0.0
+    return below("language_score", "language_score", score, config.min_language_score)

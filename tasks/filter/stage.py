@@ -1,29 +1,50 @@
 """The filter stage: shards of documents in, the same shards with fewer rows out."""
 
+import functools
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from tasks.common.files import checksums
 from tasks.common.funnel import Funnel
 from tasks.common.language import identify
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
+from tasks.common.url_list import UrlLists
+from tasks.filter.bad_words import BadWordLists
 from tasks.filter.config import FilterConfig
-from tasks.filter.rules import Candidate, judge
+from tasks.filter.list_files import read_bad_words, read_blocklists
+from tasks.filter.outliers import Counts, Reference, count_by_language
+from tasks.filter.rules import Candidate, Lists, Verdict, judge
 
-# How many documents each rule alone would drop; what was changed in those that stay.
-COUNTED = ("would_drop", "removed_lines", "masked")
+# How many documents each rule would drop, and how many nothing but it; what was changed in those
+# that stay; what was noted.
+COUNTED = ("would_drop", "alone_drops", "removed_lines", "masked", "tags")
+COUNTS_FOLDER = ".counts"
+COUNTS_FILE = "counts-{:05d}.npz"
 
 
 def run(context: StageContext, config: FilterConfig) -> Outcome:
     """Drop low-quality documents. In: extracted documents. Out: same schema, fewer rows."""
+    _load_lists(config)  # a list that is not right is told once, before any work
     shards = context.shards("documents")
+    folder = context.path / COUNTS_FOLDER if "outliers" in config.chain else None
+    if folder:
+        folder.mkdir(exist_ok=True)
+        context.map(
+            count_shard,
+            [(*shard, folder, index) for index, shard in enumerate(shards)],
+            key="counts",
+            names=lambda index: [f"{COUNTS_FOLDER}/{COUNTS_FILE.format(index)}"],
+        )
     results = context.map(
         filter_shard,
-        [(*shard, context.path, index, config) for index, shard in enumerate(shards)],
+        [(*shard, context.path, index, config, folder) for index, shard in enumerate(shards)],
         names=lambda index: [part_name(index), f"dropped/{part_name(index)}"],
     )
     counts = {
@@ -35,35 +56,143 @@ def run(context: StageContext, config: FilterConfig) -> Outcome:
     )
 
 
+def count_shard(artifact: Artifact, name: str, folder: Path, index: int) -> list[str]:
+    """Write how often words and characters occur in a shard; return its languages."""
+    totals: dict[str, Counts] = {}
+    for table in read_tables(artifact.fetch(name)):
+        for language, counts in count_by_language(_candidates(table)).items():
+            totals[language] = totals[language] + counts if language in totals else counts
+    arrays = {language: np.stack([c.words, c.chars]) for language, c in totals.items()}
+    np.savez_compressed(folder / COUNTS_FILE.format(index), allow_pickle=False, **arrays)
+    return sorted(arrays)
+
+
 def filter_shard(
-    artifact: Artifact, name: str, folder: Path, index: int, config: FilterConfig
+    artifact: Artifact,
+    name: str,
+    folder: Path,
+    index: int,
+    config: FilterConfig,
+    counts_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Write one shard; return its ledger and what was counted in it."""
     counts = {name: Counter[str]() for name in COUNTED}
+    lists = Lists(
+        **_load_lists(config), references=_references(counts_folder) if counts_folder else {}
+    )
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
             candidates = _candidates(table)
-            verdicts = judge(candidates, config)
+            verdicts = judge(candidates, config, lists)
             for verdict in verdicts:
-                counts["would_drop"].update(verdict.broken)
+                rules = {breach.rule for breach in verdict.broken}
+                counts["would_drop"].update(rules)
+                counts["alone_drops"].update(rules if len(rules) == 1 else ())
                 counts["removed_lines"].update(verdict.removed_lines)
                 counts["masked"].update(verdict.masked)
+                counts["tags"].update(() if verdict.broken else verdict.tags)
             table = set_column(table, "text", [verdict.text for verdict in verdicts])
             table = set_column(table, "language", [c.language for c in candidates])
             table = set_column(table, "language_score", [c.language_score for c in candidates])
-            shard.split(table, [v.broken[0] if v.broken else None for v in verdicts])
+            table = set_column(table, "tags", _all_tags(table, verdicts))
+            if config.signals:
+                values = [list((verdict.signals or {}).items()) for verdict in verdicts]
+                table = set_column(table, "signals", values)
+            first = [v.broken[0] if v.broken else None for v in verdicts]
+            shard.split(table, [f and f.rule for f in first], [f and f.detail for f in first])
     return {"funnel": shard.funnel.model_dump(), **counts}
+
+
+def _all_tags(table: pa.Table, verdicts: Sequence[Verdict]) -> list[list[str] | None]:
+    """The tags that the documents had, and those that they got."""
+    return [
+        list(dict.fromkeys([*(had or ()), *verdict.tags])) or None
+        for had, verdict in zip(table["tags"].to_pylist(), verdicts, strict=True)
+    ]
 
 
 def _candidates(table: pa.Table) -> list[Candidate]:
     """The table's documents; the language of those in prose is detected where it is not known."""
-    names = ("text", "kind", "language", "language_score")
+    names = ("text", "kind", "url", "licence", "opt_outs", "language", "language_score")
     candidates = []
-    for text, kind, language, score in zip(*(table[n].to_pylist() for n in names), strict=True):
+    for row in zip(*(table[name].to_pylist() for name in names), strict=True):
+        text, kind, url, licence, opt_outs, language, score = row
         if kind != "code" and score is None:
             language, score = identify(text)
-        candidates.append(Candidate(text=text, kind=kind, language=language, language_score=score))
+        candidates.append(
+            Candidate(
+                text=text,
+                kind=kind,
+                url=url,
+                licence=licence,
+                opt_outs=tuple(opt_outs or ()),
+                language=language,
+                language_score=score,
+            )
+        )
     return candidates
 
 
-STAGE = Stage(name="filter", version=3, config=FilterConfig, inputs=("documents",), run=run)
+def _load_lists(config: FilterConfig) -> dict[str, Any]:
+    """The user's lists, read once a process."""
+    blocked, words = config.blocklists, config.bad_words
+    wanted = tuple(sorted({*blocked.drop, *blocked.tag}))
+    return {
+        "blocked": _blocklists(_stamped(blocked.paths), wanted) if blocked.paths else None,
+        "bad_words": _bad_words(_stamped(words.paths)) if words.paths else None,
+    }
+
+
+Stamped = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+
+
+def _stamped(paths: Sequence[str]) -> Stamped:
+    """Paths with what they hold, so that what was read before is not taken for what is there."""
+    return tuple(paths), tuple(checksums(paths).items())
+
+
+@functools.lru_cache(maxsize=1)
+def _blocklists(stamped: Stamped, categories: tuple[str, ...]) -> UrlLists:
+    return read_blocklists(stamped[0], categories)
+
+
+@functools.lru_cache(maxsize=1)
+def _bad_words(stamped: Stamped) -> BadWordLists:
+    return read_bad_words(stamped[0])
+
+
+@functools.lru_cache(maxsize=1)
+def _references(folder: Path) -> dict[str, Reference]:
+    """The statistics of all shards together, by language."""
+    totals: dict[str, np.ndarray] = {}
+    for language, counts in _stored_counts(folder):
+        totals[language] = totals[language] + counts if language in totals else counts
+    return {
+        language: Reference.of(Counts(words=words, chars=chars))
+        for language, (words, chars) in totals.items()
+    }
+
+
+def _stored_counts(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    for path in sorted(folder.iterdir()):
+        with np.load(path) as arrays:
+            for language in arrays.files:
+                yield language, arrays[language]
+
+
+def _identity(config: FilterConfig) -> Mapping[str, Any]:
+    """Lists are what they hold, wherever they lie."""
+    values = config.model_dump(mode="json")
+    for name in ("blocklists", "bad_words"):
+        values[name]["paths"] = checksums(values[name]["paths"])
+    return values
+
+
+STAGE = Stage(
+    name="filter",
+    version=3,
+    config=FilterConfig,
+    inputs=("documents",),
+    run=run,
+    identity=_identity,
+)

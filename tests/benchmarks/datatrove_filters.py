@@ -1,8 +1,10 @@
 """datatrove's filters, rule by rule; started by ``filters.py`` under datatrove's own Python.
 
-In: a JSON file with a list of texts. Out: on stdout one JSON line: the CPU seconds of its four
-filters run one after another as FineWeb does, the CPU seconds of its MinHash signatures, and for
-each of our rules' names the verdict of the one datatrove rule that it stands for, text by text.
+In: a JSON file with texts, and for each what C4's line rules leave of it. Out: a JSON file with the
+CPU seconds of its four filters run one after another as FineWeb does, and of its MinHash
+signatures; what that chain says of each text; for each of our rules' names the verdict of the one
+datatrove rule that it stands for; how it splits the texts into words, what C4 leaves of them too,
+and lines into sentences.
 """
 
 import json
@@ -20,6 +22,7 @@ from datatrove.pipeline.filters import (
     GopherQualityFilter,
     GopherRepetitionFilter,
 )
+from datatrove.utils.text import split_into_sentences, split_into_words
 
 QUALITY_OFF: dict[str, Any] = {
     "min_doc_words": None,
@@ -94,7 +97,7 @@ def single_rules() -> dict[str, Any]:
     }
 
 
-def main(texts: list[str]) -> None:
+def main(texts: list[str], left: list[str], num_by_rule: int) -> dict[str, Any]:
     """Time the filters as they are used, then ask each rule alone."""
     chain = [
         GopherRepetitionFilter(),
@@ -102,11 +105,13 @@ def main(texts: list[str]) -> None:
         C4QualityFilter(filter_no_terminal_punct=False),
         FineWebQualityFilter(),
     ]
-    keeps(chain[1], _document(texts[0]))  # loads the word splitter
+    drop_reason(chain, texts[0])  # loads the word splitter
     started = time.process_time()
-    for document in map(_document, texts):
-        all(keeps(step, document) for step in chain)
+    reasons = [drop_reason(chain, text) for text in texts]
     filter_seconds = time.process_time() - started
+    # Not getrusage: what it calls the peak includes that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak_bytes = int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     with tempfile.TemporaryDirectory() as folder:
         signer = MinhashDedupSignature(output_folder=folder)
@@ -118,17 +123,36 @@ def main(texts: list[str]) -> None:
         signature_seconds = time.process_time() - started
     rules = single_rules()
     breaks: dict[str, list[bool]] = {name: [] for name in rules}
-    for text in texts:  # one after another: datatrove remembers the words of the last few texts
+    words: dict[str, list[str]] = {}
+    for text in texts[:num_by_rule]:  # in turn: datatrove remembers the words of a few texts
         for name, rule in rules.items():
-            breaks[name].append(not keeps(rule, _document(text)))
-    found = {"filters": filter_seconds, "signatures": signature_seconds, "breaks": breaks}
-    print(json.dumps(found))
+            breaks[name].append(_answer(rule, _document(text)) is not None)
+    for text in [*texts, *left]:
+        words[text] = words.get(text) or split_into_words(text)
+    lines = {line for text in left for line in text.split("\n") if line}
+    return {
+        "filters": filter_seconds,
+        "signatures": signature_seconds,
+        "peak_bytes": peak_bytes,
+        "reasons": reasons,
+        "breaks": breaks,
+        "words": words,
+        "sentences": {line: len(split_into_sentences(line)) for line in sorted(lines)},
+    }
 
 
-def keeps(step: Any, document: Document) -> bool:
-    """Whether a filter lets a document pass."""
+def drop_reason(chain: list[Any], text: str) -> str | None:
+    """Why the chain drops a text; the filters change the document that they pass on."""
+    document = _document(text)
+    return next(filter(None, (_answer(step, document) for step in chain)), None)
+
+
+def _answer(step: Any, document: Document) -> str | None:
+    """Why a filter drops a document; None if it lets it pass."""
     answer = step.filter(document)
-    return bool(answer[0] if isinstance(answer, tuple) else answer)
+    if isinstance(answer, tuple):
+        return None if answer[0] else str(answer[1])
+    return None if answer else "dropped"
 
 
 def _document(text: str) -> Document:
@@ -136,4 +160,5 @@ def _document(text: str) -> Document:
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    given = json.loads(Path(sys.argv[1]).read_text())
+    Path(sys.argv[2]).write_text(json.dumps(main(**given)))

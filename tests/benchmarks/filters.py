@@ -2,22 +2,29 @@
 
     python -m tests.benchmarks.filters --data PATH --datatrove-python PATH
 
-``--data`` is a folder with ``pages/*.warc.gz``; the texts are what our extraction makes of the
-pages named by ``--pages``. Prints documents a second a core and, for each rule, on how many
-documents the two verdicts agree. All documents are judged as English ones, because datatrove's
-rules know of no language.
+``--data`` is a folder with ``web/pages/*.warc.gz``, ``quality/*.gz`` and ``text/*/*.jsonl.zst``;
+the texts are what our extraction makes of the pages named by ``--pages``, and a sample of the other
+files. Prints documents a second a core, and how far the verdicts agree: of the chain of Gopher
+repetition, Gopher quality, C4 and FineWeb, when our rules are given datatrove's splits into words
+and sentences, with every difference and what the two measured; and, rule by rule, with splits of
+our own. All documents are judged as English ones, because datatrove's rules know of no language.
 """
 
 import argparse
+import gzip
+import io
 import json
+import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
+import zstandard
 from datasketch import MinHash
 
 from tasks.common.stage import Machine, materialise
@@ -27,26 +34,29 @@ from tasks.crawl.config import SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
+from tasks.filter import c4, measure, view
+from tasks.filter.breach import Breach
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import Candidate, judge
 from tasks.signatures.minhash import Signer, fold, shingle
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 
 NUM_PERMUTATIONS = 112
+CHAIN = FilterConfig(languages=[], mask=[], recipes=["fineweb-all"])
 SYMBOLS = {"hash_signs": "symbols", "ellipses": "symbols"}  # one parameter of datatrove's
 ROUNDS = 3
+NUM_BY_RULE = 100  # documents, from the first on, for which each rule is asked alone
+MAX_CHARS = 60_000  # datatrove takes seconds for one longer text
 
 
 def main() -> None:
     """Time and compare."""
     options = _options()
-    texts = extracted_texts(options.data, options.pages)
+    texts = sampled_texts(options.data, options.pages, options.max_documents)
     documents = [Candidate(text=text, kind="prose", language="en") for text in texts]
-    config = FilterConfig(languages=[], c4=True)
-    ours = {
-        "filters": best_seconds(lambda: judge(documents, config)),
-        "signatures": best_seconds(lambda: sign(texts)),
-    }
+    ours = {"filters": best_seconds(lambda: judge(documents, CHAIN))}
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    ours["signatures"] = best_seconds(lambda: sign(texts))
     peers = {"datasketch 2 (bulk)": {"signatures": best_seconds(lambda: sign_datasketch(texts))}}
     theirs = run_datatrove(texts, options.datatrove_python) if options.datatrove_python else None
     if theirs:
@@ -54,9 +64,36 @@ def main() -> None:
     print(f"{len(texts)} documents of {sum(map(len, texts)) / len(texts):.0f} characters\n")
     print(speed_table(len(texts), ours, peers))
     if theirs:
-        print(agreement_table(verdicts_by_rule(documents), theirs["breaks"]))
+        print(
+            f"peak memory of the process: ours {peak_bytes / 2**20:.0f} MiB (all texts included), "
+            f"datatrove {theirs['peak_bytes'] / 2**20:.0f} MiB\n"
+        )
+        print(decisions(documents, theirs))
+        print(agreement_table(verdicts_by_rule(documents[:NUM_BY_RULE]), theirs["breaks"]))
     else:
         print(HOW_TO_INSTALL)
+
+
+def sampled_texts(data: Path, pages: str, max_documents: int) -> list[str]:
+    """Web pages as we extract them, C4's, and as many again of each kind of text there is."""
+    texts = extracted_texts(data / "web", pages)
+    files = [*sorted(data.glob("quality/c4*.jsonl.gz")), *sorted(data.glob("text/*/*.jsonl.zst"))]
+    files = [path for path in files if "zhwiki" not in path.name and "german" not in path.name]
+    each = max(0, max_documents - len(texts)) // max(1, len(files))
+    for path in files:
+        usable = [text for text in _texts_of(path) if len(text) <= MAX_CHARS]
+        texts += usable[:: max(1, len(usable) // max(1, each))][:each]
+    return [text for text in texts if text.strip()][:max_documents]
+
+
+def _texts_of(path: Path) -> Iterator[str]:
+    if path.suffix == ".gz":
+        data = gzip.decompress(path.read_bytes())
+    else:
+        with path.open("rb") as packed:
+            data = zstandard.ZstdDecompressor().stream_reader(packed).read()
+    for line in io.BytesIO(data):
+        yield json.loads(line)["text"]
 
 
 def extracted_texts(data: Path, pages: str) -> list[str]:
@@ -92,26 +129,56 @@ def sign_datasketch(texts: list[str]) -> None:
     MinHash.bulk(shingles, num_perm=NUM_PERMUTATIONS)
 
 
+def decisions(documents: list[Candidate], theirs: dict[str, Any]) -> str:
+    """How often the chains agree on keeping a document, given datatrove's splits; who differs."""
+    ours = judge_with_splits(documents, theirs["words"], theirs["sentences"])
+    differing = [
+        f"  document {at}: ours {broken[0] if broken else 'keeps'}; datatrove {reason or 'keeps'}"
+        for at, (broken, reason) in enumerate(zip(ours, theirs["reasons"], strict=True))
+        if bool(broken) != bool(reason)
+    ]
+    num_kept = sum(reason is None for reason in theirs["reasons"])
+    share = 1 - len(differing) / len(documents)
+    first = f"same decision on {share:.2%} of documents (datatrove keeps {num_kept}), given its"
+    return "\n".join([f"{first} splits into words and sentences; the others:", *differing, ""])
+
+
+def judge_with_splits(
+    documents: list[Candidate], words: dict[str, list[str]], sentences: dict[str, int]
+) -> list[list[Breach]]:
+    """What our rules say when words and sentences are those of another splitter."""
+
+    def measure_given(texts: Sequence[str], **options: bool) -> list[measure.Measures]:
+        return measure.measure(["\n".join(words[text]) for text in texts], **options)
+
+    def count_given(lines: list[str]) -> int:
+        return sum(sentences[line] for line in lines)
+
+    with (
+        patch.object(view, "measure", measure_given),
+        patch.object(c4, "count_sentences", count_given),
+    ):
+        return [verdict.broken for verdict in judge(documents, CHAIN)]
+
+
 def verdicts_by_rule(documents: list[Candidate]) -> list[set[str]]:
     """Which rules each document breaks, each recipe asked about the whole text."""
-    config = FilterConfig(languages=[])
-    c4 = FilterConfig(
-        languages=[], gopher_quality=False, gopher_repetition=False, fineweb=False, c4=True
-    )
+    plain = CHAIN.model_copy(update={"recipes": ["gopher-all", "fineweb", "c4"]})
     return [
-        {SYMBOLS.get(rule, rule) for rule in (*one.broken, *other.broken)}
-        for one, other in zip(judge(documents, config), judge(documents, c4), strict=True)
+        {SYMBOLS.get(breach.rule, breach.rule) for breach in verdict.broken}
+        for verdict in judge(documents, plain)
     ]
 
 
 def run_datatrove(texts: list[str], python: Path) -> dict[str, Any]:
-    """Its seconds and verdicts."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(texts, file)
-        file.flush()
-        command = [str(python), str(HERE / "datatrove_filters.py"), file.name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    """Its seconds, verdicts and splits."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder, "given.json"), Path(folder, "found.json")
+        left = [c4.clean_page(text).text for text in texts]
+        given.write_text(json.dumps({"texts": texts, "left": left, "num_by_rule": NUM_BY_RULE}))
+        command = [str(python), str(HERE / "datatrove_filters.py"), str(given), str(found)]
+        subprocess.run(command, check=True)
+        return dict(json.loads(found.read_text()))
 
 
 def best_seconds(work: Callable[[], object]) -> float:
@@ -139,7 +206,7 @@ def speed_table(num_texts: int, ours: dict[str, float], peers: dict[str, dict[st
 
 def agreement_table(ours: list[set[str]], breaks: dict[str, list[bool]]) -> str:
     """For each rule how many documents break it, by us, by them, and where the two agree."""
-    lines = [f"{'rule':32}{'ours':>6}{'theirs':>8}{'agree':>9}"]
+    lines = [f"the first {len(ours)} documents\n{'rule':32}{'ours':>6}{'theirs':>8}{'agree':>9}"]
     for rule, theirs in breaks.items():
         mine = [rule in broken for broken in ours]
         agree = sum(one == other for one, other in zip(mine, theirs, strict=True)) / len(mine)
@@ -151,8 +218,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m tests.benchmarks.filters", description="Filters and signatures, ours and others'"
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with pages/*.warc.gz")
+    parser.add_argument("--data", type=Path, required=True, help="folder with web, quality, text")
     parser.add_argument("--pages", default="segments-trafilatura.warc.gz", help="archive to take")
+    parser.add_argument("--max-documents", type=int, default=3_000, help="to judge")
     parser.add_argument(
         "--datatrove-python", type=Path, help="the Python of an environment with datatrove"
     )

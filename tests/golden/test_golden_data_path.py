@@ -70,7 +70,12 @@ def test_the_data_path_makes_what_it_made(machine: Machine, store: Store):
         for topic in TOPICS
     ]
     check_golden(EXTRACT, store, store.manifest(extracted[0]))
-    filtered = make(FILTER, FilterConfig(gopher_repetition=False), machine, documents=extracted)
+    filtered = make(
+        FILTER,
+        FilterConfig(recipes=["gopher-quality", "fineweb", "code"]),
+        machine,
+        documents=extracted,
+    )
     check_golden(FILTER, store, store.manifest(filtered))
     signed = make(SIGNATURES, SignaturesConfig(), machine, documents=[filtered])
     check_golden(SIGNATURES, store, store.manifest(signed))

@@ -128,12 +128,12 @@ def test_a_mixture_search_adds_to_what_is_there_only_itself(box):
 
 
 def test_a_changed_filter_reruns_exactly_the_stages_after_it(box):
-    plan = box.plan("filter.min_words=6")
+    plan = box.plan("filter.gopher_quality.min_words=6")
     to_run = {stage for stage, cached in plan.items() if not cached}
     by_source = {f"{stage} {source}" for stage in REDONE for source in ("code", "notes")}
     assert to_run == AFTER_FILTER | by_source
     before = {row["artifact"] for row in box.artifacts()}
-    box.bloomery("run", "curate", "--params", box.params("filter.min_words=6"))
+    box.bloomery("run", "curate", "--params", box.params("filter.gopher_quality.min_words=6"))
     made = [row for row in box.artifacts() if row["artifact"] not in before]
     stages = [row["artifact"].partition("/")[0] for row in made]
     assert sorted(stages) == sorted([*REDONE, *REDONE, "duplicates", "dedup", "classify", "mix"])
@@ -168,7 +168,7 @@ def test_the_model_speaks(box):
 
 
 def test_train_without_a_corpus_says_what_to_do(box):
-    params = box.params("filter.min_words=7")
+    params = box.params("filter.gopher_quality.min_words=7")
     refused = box.bloomery("run", "train", "--params", params, check=False)
     assert refused.returncode == 2
     assert "curate" in refused.stderr.splitlines()[-1]

@@ -59,7 +59,7 @@ def test_the_data_stages_one_after_another_on_plain_files(archive, tmp_path):
     texts = tmp_path / "texts"
     text = pq.read_table(texts / "part-00000.parquet")["text"][0].as_py()
     assert "careful animal" in text
-    kept = _stage("filter", texts, tmp_path / "kept", "gopher_repetition=false", "fineweb=false")
+    kept = _stage("filter", texts, tmp_path / "kept", "recipes=[gopher-quality]")
     assert kept.funnel.num_kept == 3
     unique = _stage("dedup", tmp_path / "kept" / "part-00000.parquet", tmp_path / "unique")
     assert unique.funnel.dropped == {"near_duplicate": 2}
@@ -188,7 +188,10 @@ def test_code_is_taken_with_its_licence(tmp_path):
         (["run", "pipeline", "--set", "train.steps=0"], "train.steps"),
         (["run", "pipeline", "--set", "train.step=1"], "there is no 'step'; known here: model"),
         (["run", "pipeline", "--set", "train.steps"], "write --set path.to.field=value"),
-        (["run", "pipeline", "--set", "filter.max_words=2"], "min_words must not exceed"),
+        (
+            ["run", "pipeline", "--set", "filter.gopher_quality.max_words=2"],
+            "min_words must not exceed",
+        ),
         (["run", "pipeline", "--preset", "huge"], "demo, small, base"),
         (["run", "pipeline", "--params", "nowhere.yaml"], "nowhere.yaml"),
         (["plan", "pipeline", "--preset", "small"], "data/pages"),

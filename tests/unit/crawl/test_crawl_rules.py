@@ -11,11 +11,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.common.opt_outs import forbids_training
 from tasks.crawl.config import VISITOR_PARAMETERS
 from tasks.crawl.frontier import Frontier, Target
 from tasks.crawl.journal import Journal
 from tasks.crawl.links import decode, page_links
-from tasks.crawl.reservations import Reservations, forbids_training
+from tasks.crawl.reservations import Reservations
 from tasks.crawl.robots import Robots, product_token
 from tasks.crawl.sitemaps import read_sitemap
 from tasks.crawl.traps import Budgets, pattern_of, trap_reason

@@ -61,6 +61,27 @@ def test_what_is_too_large_or_no_page_is_counted_and_said(machine: Machine, stor
     ]
 
 
+def test_documents_carry_what_their_pages_reserve(machine: Machine, store: Store):
+    text = "Some words that are worth reading, and some more of them, to be long enough. " * 3
+    meta = "<meta name='tdm-reservation' content='1'><meta name='ROBOTS' content='noindex'>"
+    pages = {
+        "header": http(f"<p>{text}".encode(), extra="X-Robots-Tag: noai, nosnippet\r\n"),
+        "meta": http(f"<head>{meta}</head><p>{text}".encode()),
+        "plain": http(text.encode(), "text/plain", extra="Content-Usage: train-ai=n\r\n"),
+        "none": http(f"<p>{text}".encode()),
+    }
+    members = [record(page, url=f"https://a.example/{name}") for name, page in pages.items()]
+    made = given_archives(machine, {"a.warc.gz": pack(members)})
+    manifest, _ = materialise(STAGE, CONFIG, {"pages": [made]}, machine)
+    rows = pq.read_table(store.open(manifest.ref).fetch("part-00000.parquet")).to_pylist()
+    assert {row["url"].rpartition("/")[2]: row["opt_outs"] for row in rows} == {
+        "header": ["noai"],
+        "meta": ["noindex", "tdm-reservation"],
+        "plain": ["train-ai=n"],
+        "none": None,
+    }
+
+
 def test_a_source_without_archives_is_refused(machine: Machine):
     pages = given_archives(machine, {"notes.txt": b"no archive"})
     with pytest.raises(ValueError, match="holds no archive"):

@@ -10,7 +10,8 @@ from tasks.common.language import identify
 from tasks.filter.config import FilterConfig
 from tasks.filter.lines import duplicate_shares
 from tasks.filter.measure import measure
-from tasks.filter.rules import Candidate, judge
+from tasks.filter.outliers import Reference, count_by_language
+from tasks.filter.rules import Candidate, Lists, judge
 
 CONFIG = FilterConfig()
 SUBJECTS = [
@@ -50,7 +51,8 @@ GOOD = "\n".join(
     )
 )
 WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "dddd", "eeeee"]), min_size=1, max_size=60)
-LOOSE = FilterConfig(gopher_repetition=False, fineweb=False)
+EVERY = ["refinedweb-all", "gopher-quality", "c4", "fineweb", "dolma", "outliers", "code"]
+LOOSE = FilterConfig(recipes=["gopher-quality", "code"])
 
 
 def broken(
@@ -61,12 +63,12 @@ def broken(
     score: float | None = 0.8,
 ) -> list[str]:
     document = Candidate(text=text, kind=kind, language=language, language_score=score)
-    return judge([document], config)[0].broken
+    return [breach.rule for breach in judge([document], config)[0].broken]
 
 
 def test_ordinary_prose_breaks_no_rule_of_quality():
     assert broken(GOOD) == []
-    assert broken(GOOD, FilterConfig(gopher_repetition=False)) == []
+    assert broken(GOOD, FilterConfig(recipes=["gopher-quality", "fineweb"])) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_gopher_quality_names_the_rule(text: str, rule: str):
 
 
 def test_repetition_names_lines_paragraphs_and_ngrams():
-    config = FilterConfig(gopher_quality=False, fineweb=False)
+    config = FilterConfig(recipes=["gopher-repetition"])
     assert "duplicate_lines" in broken(GOOD + "\nagain" * 10, config)
     assert "duplicate_paragraphs" in broken("\n\n".join([GOOD] * 2), config)
     assert "duplicate_paragraph_chars" in broken("\n\n".join([GOOD] * 2), config)
@@ -96,11 +98,11 @@ def test_repetition_names_lines_paragraphs_and_ngrams():
 
 
 def test_fineweb_and_c4_name_their_rules():
-    fineweb = FilterConfig(gopher_quality=False, gopher_repetition=False)
+    fineweb = FilterConfig(recipes=["fineweb"])
     lines = "\n".join(f"Menu entry number {n}" for n in range(40))
     assert broken(lines, fineweb) == ["punctuated_lines", "short_lines"]
     assert broken("\n".join(GOOD.split()), fineweb)[-1] == "newline_ratio"
-    c4 = FilterConfig(gopher_quality=False, gopher_repetition=False, fineweb=False, c4=True)
+    c4 = FilterConfig(recipes=["c4"])
     assert broken("Lorem ipsum {x}.", c4) == ["lorem_ipsum", "curly_bracket", "sentences"]
     assert broken(GOOD, c4) == []
 
@@ -112,13 +114,11 @@ def test_code_is_judged_as_code_only():
     assert broken(code * 3 + "y" * 1001, CONFIG, "code") == ["code_longest_line"]
     assert broken(("z" * 120 + "\n") * 30, CONFIG, "code") == ["code_mean_line"]
     assert broken("+-*/ ()[]\n" * 30 + "ab", CONFIG, "code") == ["code_alphanumeric"]
-    assert broken("x", FilterConfig(code=False), "code") == []
+    assert broken("x", FilterConfig(recipes=[]), "code") == []
 
 
 def test_a_recipe_that_is_off_drops_nothing():
-    off = FilterConfig(
-        languages=[], gopher_quality=False, gopher_repetition=False, fineweb=False, code=False
-    )
+    off = FilterConfig(languages=[], recipes=[])
     assert broken("# # #", off, language=None, score=None) == []
 
 
@@ -136,46 +136,55 @@ def test_scores_of_a_language_are_shares(words: list[str]):
     assert 0 <= identify(" ".join(words))[1] <= 1
 
 
-def slow_duplicate_share(words: list[str], n: int) -> float:
+def slow_covered_chars(words: list[str], n: int, *, with_first: bool = False) -> int:
     """The definition, word by word: characters in n-grams that stood earlier in the text."""
-    seen: set[tuple[str, ...]] = set()
+    grams = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
     covered: set[int] = set()
-    for start in range(len(words) - n + 1):
-        gram = tuple(words[start : start + n])
-        if gram in seen:
-            covered.update(range(start, start + n))
-        seen.add(gram)
-    return sum(len(words[at]) for at in covered) / sum(map(len, words))
+    for at, gram in enumerate(grams):
+        if gram in grams[:at] or (with_first and grams.count(gram) > 1):
+            covered.update(range(at, at + n))
+    return sum(len(words[at]) for at in covered)
 
 
-def slow_top_share(words: list[str], n: int) -> float:
-    grams = Counter(tuple(words[at : at + n]) for at in range(len(words) - n + 1))
-    most = max(grams.values(), default=0)
-    if most < 2:
-        return 0.0
-    longest = max(sum(map(len, gram)) for gram, count in grams.items() if count == most)
-    return min(1.0, most * longest / sum(map(len, words)))
+def slow_stepped_chars(words: list[str], n: int) -> int:
+    """Repeated n-grams one after another, each stepped over whole."""
+    seen: list[list[str]] = []
+    at = chars = 0
+    while at + n <= len(words):
+        gram = words[at : at + n]
+        repeats = gram in seen
+        chars += sum(map(len, gram)) if repeats else 0
+        seen += [] if repeats else [gram]
+        at += n if repeats else 1
+    return chars
 
 
-@given(st.lists(WORDS, max_size=4))
-def test_ngram_shares_are_what_their_definition_says(documents: list[list[str]]):
-    found = measure([" ".join(words) for words in documents])
+def slow_top(words: list[str], n: int) -> tuple[int, int]:
+    """How often the commonest n-gram occurs, of several the first, and its characters."""
+    grams = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+    gram, count = Counter(grams).most_common(1)[0] if grams else ((), 0)
+    return (count, sum(map(len, gram))) if count > 1 else (0, 0)
+
+
+@given(st.lists(WORDS, max_size=4), st.booleans())
+def test_ngrams_are_what_their_definition_says(documents: list[list[str]], with_first: bool):
+    found = measure([" ".join(words) for words in documents], with_first=with_first)
     for words, measures in zip(documents, found, strict=True):
-        assert measures.num_words == len(words)
+        assert measures.num_words == measures.num_tokens == len(words)
         assert measures.mean_word_chars == pytest.approx(sum(map(len, words)) / len(words))
-        for n, share in measures.top_ngram_shares.items():
-            assert share == pytest.approx(slow_top_share(words, n))
-        for n, share in measures.duplicate_ngram_shares.items():
-            assert share == pytest.approx(slow_duplicate_share(words, n))
-        shares = (*measures.top_ngram_shares, *measures.duplicate_ngram_shares)
-        assert shares == tuple(range(2, 11))
+        assert measures.top_ngrams == {n: slow_top(words, n) for n in (2, 3, 4)}
+        for n in range(5, 11):
+            covered = slow_covered_chars(words, n, with_first=with_first)
+            assert measures.repeated_ngram_chars[n] == covered
+            assert measures.repeated_chars(n) == slow_stepped_chars(words, n) <= covered
 
 
 @given(st.lists(st.text(max_size=200), max_size=5))
 def test_a_verdict_does_not_depend_on_the_neighbours(texts: list[str]):
-    config = FilterConfig(c4=True)
-    documents = [Candidate(text=text, kind="prose") for text in [GOOD, *texts, GOOD]]
-    assert judge(documents, config) == [judge([one], config)[0] for one in documents]
+    config = FilterConfig(recipes=EVERY)
+    documents = [Candidate(text=t, kind="prose", language="en") for t in [GOOD, *texts, GOOD]]
+    lists = Lists(references={"en": Reference.of(count_by_language(documents)["en"])})
+    assert judge(documents, config, lists) == [judge([d], config, lists)[0] for d in documents]
 
 
 @given(st.lists(st.text("ab", max_size=3), max_size=20))
@@ -188,10 +197,10 @@ def test_repeats_are_what_is_left_when_each_piece_is_counted_once(pieces: list[s
 
 @given(st.text(max_size=300), st.sampled_from(["prose", "code"]))
 def test_no_text_breaks_the_filter(text: str, kind: str):
-    found = broken(text, FilterConfig(c4=True), kind)
+    found = broken(text, FilterConfig(recipes=EVERY, signals=True), kind)
     assert len(found) == len(set(found))
 
 
 def test_bounds_in_the_wrong_order_are_refused():
     with pytest.raises(ValueError, match="min_words must not exceed max_words"):
-        FilterConfig(min_words=100, max_words=10)
+        FilterConfig.model_validate({"gopher_quality": {"min_words": 100, "max_words": 10}})
