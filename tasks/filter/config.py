@@ -5,11 +5,10 @@ arXiv:2406.17557. C4: Raffel et al. 2019, arXiv:1910.10683. Code: The Stack, Koc
 arXiv:2211.15533, after Chen et al. 2021.
 """
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-PersonalData = Literal["email", "ip"]
+from tasks.filter.decontamination.config import DecontaminationRules
+from tasks.filter.personal.config import PersonalDataRules
 
 
 def _share(default: float, title: str, description: str) -> float:
@@ -106,12 +105,8 @@ class FilterConfig(BaseModel):
         0.25, "Least alphanumeric", "Characters that are letters or digits"
     )
 
-    mask: list[PersonalData] = Field(
-        ["email", "ip"],
-        title="Mask",
-        description="Personal data to replace by examples in the prose that stays: e-mail "
-        "addresses, public IP addresses; empty leaves all of it in",
-    )
+    personal_data: PersonalDataRules = Field(PersonalDataRules(), title="Personal data")
+    decontamination: DecontaminationRules = Field(DecontaminationRules(), title="Decontamination")
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> "FilterConfig":

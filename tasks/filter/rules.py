@@ -17,7 +17,6 @@ from tasks.filter.c4 import C4Page, clean_page
 from tasks.filter.config import FilterConfig
 from tasks.filter.lines import BULLETS, ELLIPSES, TERMINALS, Lines
 from tasks.filter.measure import DUPLICATE_NGRAMS, TOP_NGRAMS, Measures, measure
-from tasks.filter.pii import mask
 
 STOP_WORD = re.compile(
     r"(?<!\S)(?:[^\w\s]|_){0,8}(the|be|to|of|and|that|have|with)(?:[^\w\s]|_){0,8}(?!\S)", re.I
@@ -40,9 +39,8 @@ class Verdict:
     """What the rules say of a document."""
 
     broken: list[str]  # every rule that it breaks, the first one first; empty to keep it
-    text: str  # what stays of its text: without C4's unwanted lines, personal data masked
+    text: str  # what stays of its text: without C4's unwanted lines
     removed_lines: Counter[str] = field(default_factory=Counter)
-    masked: Counter[str] = field(default_factory=Counter)
 
 
 def judge(documents: Sequence[Candidate], config: FilterConfig) -> list[Verdict]:
@@ -85,9 +83,8 @@ def _judge_prose(documents: Sequence[Candidate], config: FilterConfig) -> Iterat
         if broken:
             yield Verdict(broken=broken, text=document.text)
         else:
-            text, masked = mask(left_text, config.mask)
             removed = page.removed if page else Counter[str]()
-            yield Verdict(broken=[], text=text, removed_lines=removed, masked=masked)
+            yield Verdict(broken=[], text=left_text, removed_lines=removed)
 
 
 def _language(document: Candidate, config: FilterConfig) -> Iterator[str]:

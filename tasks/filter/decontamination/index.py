@@ -1,0 +1,196 @@
+"""The n-grams of evaluation suites, to look documents' n-grams up in.
+
+Items in, arrays out; the arrays are written to a folder once and read there by every worker, as
+memory that they share. Takes about 40 bytes for each word of the suites.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.common.words import run_starts
+from tasks.filter.decontamination.config import DecontaminationRules
+from tasks.filter.decontamination.ngrams import Grams, TextWords, words_of
+from tasks.filter.decontamination.suites import Suite
+
+# A bit for each of so many values of an n-gram's first bits tells most absent n-grams at once.
+TABLE_BITS_PER_GRAM, MIN_TABLE_BITS = 16, 20
+ARRAYS = ("grams", "table", "owner_starts", "owners", "positions", "text_words", "item_starts")
+MORE_ARRAYS = ("items", "suite_of")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hits:
+    """Where in some documents n-grams of the index stand."""
+
+    document: np.ndarray  # index
+    start: np.ndarray  # the n-gram's first word, counted from the document's first one
+    length: np.ndarray  # words
+    gram: np.ndarray  # index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """All n-grams of all suites. Texts that are the same in several items are one."""
+
+    lengths: tuple[int, ...]  # of n-grams, in words
+    suites: tuple[str, ...]
+    item_names: tuple[str, ...]
+    grams: np.ndarray  # uint64, sorted
+    table: np.ndarray  # uint8, a bit a value of an n-gram's first bits
+    owner_starts: np.ndarray  # where in ``owners`` those of each n-gram begin
+    owners: np.ndarray  # texts
+    positions: np.ndarray  # where in its owner an n-gram first stands, in words
+    text_words: np.ndarray  # how many words a text has
+    item_starts: np.ndarray  # where in ``items`` those of each text begin
+    items: np.ndarray  # items that have the text
+    suite_of: np.ndarray  # the suite of each item
+
+    def texts_with(self, gram: int) -> list[tuple[int, int]]:
+        """(text, position in it) of an n-gram."""
+        at = slice(int(self.owner_starts[gram]), int(self.owner_starts[gram + 1]))
+        return list(zip(self.owners[at].tolist(), self.positions[at].tolist(), strict=True))
+
+    def items_with(self, text: int) -> list[int]:
+        """The items that have a text."""
+        found: list[int] = self.items[self.item_starts[text] : self.item_starts[text + 1]].tolist()
+        return found
+
+    def look_up(self, words: TextWords) -> Hits:
+        """Find every n-gram of the index in the given documents."""
+        found: list[tuple[np.ndarray, np.ndarray, int]] = []
+        grams_of = Grams(words)
+        for length in self.lengths:
+            starts, grams = grams_of.of(length)
+            at = np.flatnonzero(_is_set(self.table, grams))
+            places = np.searchsorted(self.grams, grams[at])
+            is_same = self.grams[np.minimum(places, len(self.grams) - 1)] == grams[at]
+            found.append((starts[at][is_same], places[is_same], length))
+        starts = np.concatenate([np.zeros(0, np.int64), *(f[0] for f in found)])
+        lengths = [np.full(len(f[0]), f[2]) for f in found]
+        first_words = np.searchsorted(words.text, words.text[starts])
+        return Hits(
+            document=words.text[starts],
+            start=starts - first_words,
+            length=np.concatenate([np.zeros(0, np.int64), *lengths]),
+            gram=np.concatenate([np.zeros(0, np.int64), *(f[1] for f in found)]),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*ARRAYS, *MORE_ARRAYS):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        names = {"lengths": self.lengths, "suites": self.suites, "item_names": self.item_names}
+        (folder / "names.json").write_text(json.dumps(names))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Index":
+        """Map what ``save`` wrote into memory, which all processes that do so share."""
+        names = json.loads((folder / "names.json").read_text())
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*ARRAYS, *MORE_ARRAYS)
+        }
+        return cls(
+            lengths=tuple(names["lengths"]),
+            suites=tuple(names["suites"]),
+            item_names=tuple(names["item_names"]),
+            **arrays,
+        )
+
+
+def build_index(suites: Sequence[Suite], rules: DecontaminationRules) -> Index:
+    """Index the n-grams of every text of every item; those in too many texts are left out."""
+    text_ids: dict[str, int] = {}
+    uses: list[tuple[int, int]] = []
+    is_joined: list[bool] = []
+    items = [item for suite in suites for item in suite.items]
+    for number, item in enumerate(items):
+        for text, joined in (*((t, False) for t in item.texts), (item.together, True)):
+            if text:
+                if text not in text_ids:
+                    is_joined.append(joined)
+                uses.append((text_ids.setdefault(text, len(text_ids)), number))
+    words = words_of(list(text_ids))
+    text_words = np.bincount(words.text, minlength=len(text_ids))
+    grams, texts, positions, lengths = _grams(words, text_words, rules)
+    order = np.lexsort((positions, texts, np.array(is_joined, bool)[texts], grams))
+    grams, texts, positions = grams[order], texts[order], positions[order]
+    joined_of = np.array(is_joined, bool)[texts]
+    firsts = run_starts(grams)
+    # Where a gram stands in a field, the fields' joint text adds nothing.
+    sizes = np.diff(firsts, append=len(grams))
+    keep = ~joined_of | np.repeat(joined_of[firsts], sizes)
+    keep &= np.append(True, (grams[1:] != grams[:-1]) | (texts[1:] != texts[:-1]))[: len(grams)]
+    grams, texts, positions = grams[keep], texts[keep], positions[keep]
+    firsts = run_starts(grams)
+    sizes = np.diff(firsts, append=len(grams))
+    rare = np.repeat(sizes <= rules.max_items, sizes)
+    grams, texts, positions = grams[rare], texts[rare], positions[rare]
+    firsts = run_starts(grams)
+    pairs = np.array(sorted(uses), np.int64).reshape(-1, 2)
+    suite_of = [number for number, suite in enumerate(suites) for _ in suite.items]
+    return Index(
+        lengths=lengths,
+        suites=tuple(suite.name for suite in suites),
+        item_names=tuple(item.name for item in items),
+        grams=grams[firsts],
+        table=_table(grams[firsts]),
+        owner_starts=np.append(firsts, len(grams)),
+        owners=texts,
+        positions=positions,
+        text_words=text_words,
+        item_starts=np.searchsorted(pairs[:, 0], np.arange(len(text_ids) + 1)),
+        items=pairs[:, 1],
+        suite_of=np.array(suite_of, np.int64),
+    )
+
+
+def _grams(
+    words: TextWords, text_words: np.ndarray, rules: DecontaminationRules
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Numbers of n-grams, their texts, their positions; and which lengths there are.
+
+    A text of fewer words than an n-gram is one by itself, if it is not too short. Rows of numbers
+    are in many documents by chance, so most words of an n-gram must have letters.
+    """
+    num_with_letters = np.cumsum(np.append(0, words.has_letter))
+    first_words = np.cumsum(np.append(0, text_words))
+    grams_of = Grams(words)
+    parts, lengths = [], []
+    for length in range(rules.min_words, rules.ngram_words + 1):
+        starts, grams = grams_of.of(length)
+        texts = words.text[starts]
+        if length < rules.ngram_words:
+            is_whole = text_words[texts] == length
+            starts, grams, texts = starts[is_whole], grams[is_whole], texts[is_whole]
+        is_worded = 2 * (num_with_letters[starts + length] - num_with_letters[starts]) > length
+        starts, grams, texts = starts[is_worded], grams[is_worded], texts[is_worded]
+        if len(grams):
+            parts.append((grams, texts, starts - first_words[texts]))
+            lengths.append(length)
+    empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    grams, texts, positions = (np.concatenate(each) for each in zip(empty, *parts, strict=True))
+    return grams, texts, positions, tuple(lengths)
+
+
+def _table(grams: np.ndarray) -> np.ndarray:
+    num_bits = max(MIN_TABLE_BITS, (len(grams) * TABLE_BITS_PER_GRAM - 1).bit_length())
+    table = np.zeros(1 << (num_bits - 3), np.uint8)
+    places = grams >> np.uint64(64 - num_bits)
+    np.bitwise_or.at(table, places >> np.uint64(3), _bits(places))
+    return table
+
+
+def _is_set(table: np.ndarray, grams: np.ndarray) -> np.ndarray:
+    num_bits = len(table).bit_length() - 1 + 3
+    places = grams >> np.uint64(64 - num_bits)
+    found: np.ndarray = table[places >> np.uint64(3)] & _bits(places)
+    return found
+
+
+def _bits(places: np.ndarray) -> np.ndarray:
+    return np.left_shift(np.uint8(1), (places & np.uint64(7)).astype(np.uint8))
