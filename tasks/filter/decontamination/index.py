@@ -16,10 +16,11 @@ from tasks.filter.decontamination.config import DecontaminationRules
 from tasks.filter.decontamination.ngrams import Grams, TextWords, words_of
 from tasks.filter.decontamination.suites import Suite
 
-# A bit for each of so many values of an n-gram's first bits tells most absent n-grams at once.
+# So many bits for each n-gram tell, from its first words alone, that most others are not there.
 TABLE_BITS_PER_GRAM, MIN_TABLE_BITS = 16, 20
 ARRAYS = ("grams", "table", "owner_starts", "owners", "positions", "text_words", "item_starts")
 MORE_ARRAYS = ("items", "suite_of")
+NAMES = ("lengths", "prefix_words", "suites", "item_names")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +38,11 @@ class Index:
     """All n-grams of all suites. Texts that are the same in several items are one."""
 
     lengths: tuple[int, ...]  # of n-grams, in words
+    prefix_words: int  # words with which every n-gram begins, the fewest that one has
     suites: tuple[str, ...]
     item_names: tuple[str, ...]
     grams: np.ndarray  # uint64, sorted
-    table: np.ndarray  # uint8, a bit a value of an n-gram's first bits
+    table: np.ndarray  # uint8, a bit a value of the first bits of the number of such a beginning
     owner_starts: np.ndarray  # where in ``owners`` those of each n-gram begin
     owners: np.ndarray  # texts
     positions: np.ndarray  # where in its owner an n-gram first stands, in words
@@ -63,12 +65,16 @@ class Index:
         """Find every n-gram of the index in the given documents."""
         found: list[tuple[np.ndarray, np.ndarray, int]] = []
         grams_of = Grams(words)
+        starts = grams_of.starts(self.prefix_words)
+        may_be = starts[_is_set(self.table, grams_of.numbers(starts, self.prefix_words)) > 0]
         for length in self.lengths:
-            starts, grams = grams_of.of(length)
-            at = np.flatnonzero(_is_set(self.table, grams))
-            places = np.searchsorted(self.grams, grams[at])
-            is_same = self.grams[np.minimum(places, len(self.grams) - 1)] == grams[at]
-            found.append((starts[at][is_same], places[is_same], length))
+            lasts = np.minimum(may_be + length, len(words.text)) - 1
+            fits = (may_be + length <= len(words.text)) & (words.text[lasts] == words.text[may_be])
+            starts = may_be[fits]
+            grams = grams_of.numbers(starts, length)
+            places = np.searchsorted(self.grams, grams)
+            is_same = self.grams[np.minimum(places, len(self.grams) - 1)] == grams
+            found.append((starts[is_same], places[is_same], length))
         starts = np.concatenate([np.zeros(0, np.int64), *(f[0] for f in found)])
         lengths = [np.full(len(f[0]), f[2]) for f in found]
         first_words = np.searchsorted(words.text, words.text[starts])
@@ -84,7 +90,7 @@ class Index:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (*ARRAYS, *MORE_ARRAYS):
             np.save(folder / f"{name}.npy", getattr(self, name))
-        names = {"lengths": self.lengths, "suites": self.suites, "item_names": self.item_names}
+        names = {name: getattr(self, name) for name in NAMES}
         (folder / "names.json").write_text(json.dumps(names))
 
     @classmethod
@@ -96,6 +102,7 @@ class Index:
         }
         return cls(
             lengths=tuple(names["lengths"]),
+            prefix_words=names["prefix_words"],
             suites=tuple(names["suites"]),
             item_names=tuple(names["item_names"]),
             **arrays,
@@ -116,32 +123,21 @@ def build_index(suites: Sequence[Suite], rules: DecontaminationRules) -> Index:
                 uses.append((text_ids.setdefault(text, len(text_ids)), number))
     words = words_of(list(text_ids))
     text_words = np.bincount(words.text, minlength=len(text_ids))
-    grams, texts, positions, lengths = _grams(words, text_words, rules)
-    order = np.lexsort((positions, texts, np.array(is_joined, bool)[texts], grams))
-    grams, texts, positions = grams[order], texts[order], positions[order]
-    joined_of = np.array(is_joined, bool)[texts]
-    firsts = run_starts(grams)
-    # Where a gram stands in a field, the fields' joint text adds nothing.
-    sizes = np.diff(firsts, append=len(grams))
-    keep = ~joined_of | np.repeat(joined_of[firsts], sizes)
-    keep &= np.append(True, (grams[1:] != grams[:-1]) | (texts[1:] != texts[:-1]))[: len(grams)]
-    grams, texts, positions = grams[keep], texts[keep], positions[keep]
-    firsts = run_starts(grams)
-    sizes = np.diff(firsts, append=len(grams))
-    rare = np.repeat(sizes <= rules.max_items, sizes)
-    grams, texts, positions = grams[rare], texts[rare], positions[rare]
-    firsts = run_starts(grams)
+    entries, lengths = _entries(words, text_words, np.array(is_joined, bool), rules)
+    entries = _rare(_once(entries.sorted()), rules.max_items)
+    firsts = run_starts(entries.grams)
     pairs = np.array(sorted(uses), np.int64).reshape(-1, 2)
     suite_of = [number for number, suite in enumerate(suites) for _ in suite.items]
     return Index(
         lengths=lengths,
+        prefix_words=rules.min_words,
         suites=tuple(suite.name for suite in suites),
         item_names=tuple(item.name for item in items),
-        grams=grams[firsts],
-        table=_table(grams[firsts]),
-        owner_starts=np.append(firsts, len(grams)),
-        owners=texts,
-        positions=positions,
+        grams=entries.grams[firsts],
+        table=_table(entries.prefixes),
+        owner_starts=np.append(firsts, len(entries.grams)),
+        owners=entries.texts,
+        positions=entries.positions,
         text_words=text_words,
         item_starts=np.searchsorted(pairs[:, 0], np.arange(len(text_ids) + 1)),
         items=pairs[:, 1],
@@ -149,10 +145,52 @@ def build_index(suites: Sequence[Suite], rules: DecontaminationRules) -> Index:
     )
 
 
-def _grams(
-    words: TextWords, text_words: np.ndarray, rules: DecontaminationRules
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Numbers of n-grams, their texts, their positions; and which lengths there are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entries:
+    """An n-gram's number, that of its first words, the text and the place in it; row by row."""
+
+    grams: np.ndarray
+    prefixes: np.ndarray
+    texts: np.ndarray
+    positions: np.ndarray
+    is_joined: np.ndarray  # whether the text is several fields joined
+
+    def sorted(self) -> "_Entries":
+        """By n-gram, single fields first, then by text and position."""
+        return self.at(np.lexsort((self.positions, self.texts, self.is_joined, self.grams)))
+
+    def at(self, rows: np.ndarray) -> "_Entries":
+        """Some of the rows, by index or as a mask."""
+        return _Entries(
+            grams=self.grams[rows],
+            prefixes=self.prefixes[rows],
+            texts=self.texts[rows],
+            positions=self.positions[rows],
+            is_joined=self.is_joined[rows],
+        )
+
+
+def _once(entries: _Entries) -> _Entries:
+    """Each n-gram once a text, and of joined fields only what stands in no single one."""
+    firsts = run_starts(entries.grams)
+    sizes = np.diff(firsts, append=len(entries.grams))
+    is_new = ~entries.is_joined | np.repeat(entries.is_joined[firsts], sizes)
+    is_new[1:] &= (entries.grams[1:] != entries.grams[:-1]) | (
+        entries.texts[1:] != entries.texts[:-1]
+    )
+    return entries.at(is_new)
+
+
+def _rare(entries: _Entries, max_items: int) -> _Entries:
+    """Without the n-grams of more texts than ``max_items``."""
+    sizes = np.diff(run_starts(entries.grams), append=len(entries.grams))
+    return entries.at(np.repeat(sizes <= max_items, sizes))
+
+
+def _entries(
+    words: TextWords, text_words: np.ndarray, is_joined: np.ndarray, rules: DecontaminationRules
+) -> tuple[_Entries, tuple[int, ...]]:
+    """All n-grams of all texts, and which lengths there are.
 
     A text of fewer words than an n-gram is one by itself, if it is not too short. Rows of numbers
     are in many documents by chance, so most words of an n-gram must have letters.
@@ -162,25 +200,31 @@ def _grams(
     grams_of = Grams(words)
     parts, lengths = [], []
     for length in range(rules.min_words, rules.ngram_words + 1):
-        starts, grams = grams_of.of(length)
-        texts = words.text[starts]
+        starts = grams_of.starts(length)
         if length < rules.ngram_words:
-            is_whole = text_words[texts] == length
-            starts, grams, texts = starts[is_whole], grams[is_whole], texts[is_whole]
+            starts = starts[text_words[words.text[starts]] == length]
         is_worded = 2 * (num_with_letters[starts + length] - num_with_letters[starts]) > length
-        starts, grams, texts = starts[is_worded], grams[is_worded], texts[is_worded]
-        if len(grams):
-            parts.append((grams, texts, starts - first_words[texts]))
+        starts = starts[is_worded]
+        if len(starts):
+            texts, grams = words.text[starts], grams_of.numbers(starts, length)
+            prefixes = grams_of.numbers(starts, rules.min_words)
+            parts.append((grams, prefixes, texts, starts - first_words[texts]))
             lengths.append(length)
-    empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    grams, texts, positions = (np.concatenate(each) for each in zip(empty, *parts, strict=True))
-    return grams, texts, positions, tuple(lengths)
+    empty = tuple(np.zeros(0, kind) for kind in (np.uint64, np.uint64, np.int64, np.int64))
+    grams, prefixes, texts, positions = map(np.concatenate, zip(empty, *parts, strict=True))
+    return _Entries(
+        grams=grams,
+        prefixes=prefixes,
+        texts=texts,
+        positions=positions,
+        is_joined=is_joined[texts],
+    ), tuple(lengths)
 
 
-def _table(grams: np.ndarray) -> np.ndarray:
-    num_bits = max(MIN_TABLE_BITS, (len(grams) * TABLE_BITS_PER_GRAM - 1).bit_length())
+def _table(prefixes: np.ndarray) -> np.ndarray:
+    num_bits = max(MIN_TABLE_BITS, (len(prefixes) * TABLE_BITS_PER_GRAM - 1).bit_length())
     table = np.zeros(1 << (num_bits - 3), np.uint8)
-    places = grams >> np.uint64(64 - num_bits)
+    places = prefixes >> np.uint64(64 - num_bits)
     np.bitwise_or.at(table, places >> np.uint64(3), _bits(places))
     return table
 

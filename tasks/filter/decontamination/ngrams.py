@@ -75,17 +75,17 @@ class Grams:
         self._sums = np.zeros(count + 1, np.uint64)
         np.cumsum(words.hashes * self._powers[:count], out=self._sums[1:])
 
-    def of(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """(where each n-gram begins, its number), those that lie within one text."""
+    def starts(self, length: int) -> np.ndarray:
+        """Where an n-gram of ``length`` words begins that lies within one text."""
         text = self._words.text
-        starts = np.arange(len(text) - length + 1)
-        if not len(starts):
-            return starts[:0], self._sums[:0]
-        inside = text[: len(starts)] == text[length - 1 :]
-        grams = (self._sums[length:] - self._sums[:-length]) * self._inverses[: len(starts)]
+        return np.flatnonzero(text[: max(0, len(text) - length + 1)] == text[length - 1 :])
+
+    def numbers(self, starts: np.ndarray, length: int) -> np.ndarray:
+        """A number for each n-gram of ``length`` words that begins there."""
+        grams = (self._sums[starts + length] - self._sums[starts]) * self._inverses[starts]
         grams = (grams ^ np.uint64(length)) * MIX
-        grams ^= grams >> np.uint64(29)
-        return (starts, grams) if inside.all() else (starts[inside], grams[inside])
+        stirred: np.ndarray = grams ^ (grams >> np.uint64(29))
+        return stirred
 
 
 def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
