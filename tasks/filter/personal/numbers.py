@@ -80,9 +80,7 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 def _ric(number: str) -> bool:
     """China: check digit and date of birth; its list of counties is never complete."""
-    return ric.calc_check_digit(number[:-1]) == number[-1].upper() and bool(
-        ric.get_birth_date(number)
-    )
+    return ric.calc_check_digit(number) == number[-1].upper() and bool(ric.get_birth_date(number))
 
 
 def _nino(number: str) -> bool:

@@ -81,6 +81,7 @@ AFTER = re.compile(
     r"(?i)[ ]{0,2}[-,(]{0,2}[ ]{0,2}(?:office|fax|mobile|cell|home|work|voice|desk)\b"
 )
 EXAMPLE = re.compile(r"555\D?01\d\d\D*$")  # fictitious numbers of North America
+NOBODYS = "000"  # stand-ins and examples begin with it, and no number does
 FEW_KINDS = 3  # fewer different digits are a placeholder
 NUM_DIGITS = range(7, 16)
 MAX_MISSES = 500
@@ -146,9 +147,9 @@ def _in_stretch(text: str, start: int, end: int, asked: _Directory) -> list[Span
 
 def _is_plausible(number: str) -> bool:
     digits = re.sub(r"\D", "", re.split(r"x|e|#", number)[0])
-    return (
-        len(digits) in NUM_DIGITS and len(set(digits)) >= FEW_KINDS and not EXAMPLE.search(number)
-    )
+    if digits.startswith(NOBODYS) or EXAMPLE.search(number):
+        return False
+    return len(digits) in NUM_DIGITS and len(set(digits)) >= FEW_KINDS
 
 
 def _is_international(text: str, span: Span, asked: _Directory) -> bool:

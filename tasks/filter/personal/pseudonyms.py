@@ -80,8 +80,11 @@ def _mac(found: str, lots: Iterator[int]) -> str:
 
 
 def _of_same_form(found: str, lots: Iterator[int]) -> str:
-    """Digits for digits, letters for letters, other signs as they are."""
-    return "".join(_sign_like(sign, lots) for sign in found)
+    """Digits for digits, letters for letters, other signs as they are.
+
+    From the end on, so that a number with and without its prefix ends alike.
+    """
+    return "".join([_sign_like(sign, lots) for sign in reversed(found)][::-1])
 
 
 def _sign_like(sign: str, lots: Iterator[int]) -> str:
