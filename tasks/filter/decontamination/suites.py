@@ -93,15 +93,24 @@ def _records(file: TextIO, kind: str, name: str) -> Iterator[Any]:
         yield from filter(None, map(str.strip, file.read().split("\n\n")))
         return
     if kind == ".json":
-        whole = json.load(file)
+        whole = _parsed(file.read(), name)
         found = list(whole.values()) if isinstance(whole, dict) else whole
-        found = [each if isinstance(each, dict) else {"text": each} for each in found]
-    else:
-        found = [json.loads(line) for line in file if line.strip()]
-    for number, record in enumerate(found, start=1):
-        if not isinstance(record, dict):
-            raise ValueError(f"{name}, item {number}: an item is an object, not {record!r:.60}")
-        yield record
+        yield from (each if isinstance(each, dict) else {"text": each} for each in found)
+        return
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            place = f"{name}, line {number}"
+            record = _parsed(line, place)
+            if not isinstance(record, dict):
+                raise ValueError(f"{place}: an item is an object, not {line.strip():.60}")
+            yield record
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def _wanted_fields(
