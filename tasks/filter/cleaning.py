@@ -34,6 +34,7 @@ from tasks.filter.personal.scrub import Page, Scrubber
 FOLDER = ".decontamination"  # hidden: it is no part of the artifact
 COMMONPLACE = "commonplace.npy"
 REPORT = "contamination.jsonl"
+NEEDED = ["id", "url", "kind", "language"]  # columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +179,11 @@ class Cleaner:
         self.rows: list[dict[str, Any]] = []  # of the report: what of suites stood where
 
     def clean(self, documents: pa.Table, texts: Sequence[str]) -> list[Cleaned]:
-        """Clean documents, whose texts are now ``texts``; none depends on its neighbours."""
-        columns = ("id", "url", "kind", "language")
-        rows = documents.select(columns).to_pylist()
+        """Clean documents, of which NEEDED is given, whose texts are now ``texts``.
+
+        None depends on its neighbours.
+        """
+        rows = documents.to_pylist()
         cleaned: list[Cleaned] = []
         for part in batches(texts):
             cleaned += self._clean(rows[part], texts[part])

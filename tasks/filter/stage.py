@@ -12,7 +12,7 @@ from tasks.common.language import identify
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
-from tasks.filter.cleaning import Cleaner, gather, identity, prepare, rows_name
+from tasks.filter.cleaning import NEEDED, Cleaner, gather, identity, prepare, rows_name
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import Candidate, judge
 
@@ -75,7 +75,7 @@ def _clean(
     """Clean the documents that have no reason to go; some have one then."""
     texts, tags = table["text"].to_pylist(), table["tags"].to_pylist()
     stay = [at for at, reason in enumerate(reasons) if reason is None]
-    cleaned = cleaner.clean(table.take(stay), [texts[at] for at in stay])
+    cleaned = cleaner.clean(table.select(NEEDED).take(stay), [texts[at] for at in stay])
     for at, result in zip(stay, cleaned, strict=True):
         counts["personal_data"].update(result.found)
         reasons[at] = result.reason
