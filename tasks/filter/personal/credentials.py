@@ -58,6 +58,7 @@ TOKEN_FORMS = (
     _form("azure", "AccountKey=", r"(?<=AccountKey=)[A-Za-z0-9+/]{86}==", left="", right=""),
     _form("jwt", "eyJ", r"eyJ[\w-]{10,1000}\.eyJ[\w-]{10,2000}\.[\w-]{20,1000}"),
 )
+MARKS = [(mark, number) for number, token in enumerate(TOKEN_FORMS) for mark in token.marks]
 
 KEY_BEGIN, KEY_END = "-----BEGIN ", "-----END "
 KEY_HEADER = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
@@ -103,12 +104,12 @@ def find_secrets(
         is_code: whether to look also for what is assigned to a name such as ``api_key``.
     """
     together = " ".join([text[start:end] for start, end in long_words])
-    for token in TOKEN_FORMS if together else ():
-        if any(mark in together for mark in token.marks):
-            for start, end in long_words:
-                for match in token.form.finditer(text, start, end):
-                    if not _is_placeholder(match.group()):
-                        yield (*match.span(), token.service)
+    marked = [number for mark, number in MARKS if mark in together] if together else []
+    for token in [TOKEN_FORMS[number] for number in dict.fromkeys(marked)]:
+        for start, end in long_words:
+            for match in token.form.finditer(text, start, end):
+                if not _is_placeholder(match.group()):
+                    yield (*match.span(), token.service)
     if long_words and KEY_BEGIN in text:
         yield from _private_keys(text)
     if "@" in text and "://" in text:

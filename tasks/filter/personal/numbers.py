@@ -5,7 +5,7 @@ where form and checksum are not rare enough in ordinary text.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from stdnum import bitcoin, iban, luhn
@@ -31,8 +31,9 @@ from tasks.filter.personal.findings import Span
 from tasks.filter.personal.stretches import Stretch
 
 MIXED = re.compile(r"[A-Z][ -]?\d|\d[ -]?[A-Z]")
-NINE_DIGITS = re.compile(r"\d(?:[-. ]?\d){8}")
-WITH_LETTERS = {"uk_nino", "es_dni", "es_nie", "it_codice_fiscale", "mx_curp"}
+LEFT, RIGHT = r"(?<![\w.,+/=#-])", r"(?![\w-]|[.,]\d)"
+NINE_DIGITS = re.compile(rf"{LEFT}\d(?=(?:[-. ]?\d){{8}})")  # so numbers without letters begin
+WITH_LETTERS = {"uk_nino", "es_dni", "es_nie", "it_codice_fiscale", "mx_curp", "fr_nir"}
 MIN_NATIONAL_DIGITS, MIN_IBAN_DIGITS, MIN_CARD_DIGITS = 9, 6, 12
 CONTEXT_CHARS = 60  # how far before a number a word about it may stand
 
@@ -71,7 +72,7 @@ class NationalForm:
 
 
 def _form(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.,+/=#-])(?:{pattern})(?![\w-]|[.,]\d)")
+    return re.compile(rf"{LEFT}(?:{pattern}){RIGHT}")
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -214,15 +215,19 @@ def find_national_ids(
     """Numbers of citizens: start, end, which."""
     for start, end, num_digits in stretches:
         has_letters = MIXED.search(text, start, end) is not None
-        if not has_letters and (
-            num_digits < MIN_NATIONAL_DIGITS or not NINE_DIGITS.search(text, start, end)
-        ):
+        starts = []
+        if num_digits >= MIN_NATIONAL_DIGITS:
+            starts = [match.start() for match in NINE_DIGITS.finditer(text, start, end)]
+        if not has_letters and not starts:
             continue
         for name in wanted:
-            if name in WITH_LETTERS and not has_letters:
-                continue
             national = NATIONAL_FORMS[name]
-            for match in national.form.finditer(text, start, end):
+            matches: Iterable[re.Match[str] | None]
+            if has_letters and name in WITH_LETTERS:
+                matches = national.form.finditer(text, start, end)
+            else:
+                matches = [national.form.match(text, at, end) for at in starts]
+            for match in filter(None, matches):
                 near = national.words is None or _is_near(national.words, text, match.start())
                 if near and _is_valid(national, match.group()):
                     yield (*match.span(), name)
