@@ -156,11 +156,11 @@ def _overlap(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def speed_table(num_texts: int, answers: dict[str, dict[str, Any]]) -> str:
+def speed_table(numtexts_of: int, answers: dict[str, dict[str, Any]]) -> str:
     """Documents a second a core, how many times as many ours are, peak memory."""
     ours = answers["ours"]["seconds"]
     return "".join(
-        f"{name:12}{num_texts / answer['seconds']:10.0f} documents/s/core; ours "
+        f"{name:12}{numtexts_of / answer['seconds']:10.0f} documents/s/core; ours "
         f"{answer['seconds'] / ours:7.1f} x; {answer['peak_mb']:6.0f} MB\n"
         for name, answer in answers.items()
     )
@@ -170,7 +170,7 @@ def ordinary_table(data: Path, finders: dict[str, Any]) -> str:
     """Findings in ordinary text, a million characters: some are right, many are not."""
     lines = ["findings a million characters of ordinary text"]
     for name in ORDINARY:
-        texts = list(_texts(data / name, PEER_CHARS))
+        texts = list(texts_of(data / name, PEER_CHARS))
         num_chars = sum(map(len, texts))
         for finder, find in finders.items():
             counts = Counter(kind for found in find(texts)["findings"] for _, _, kind in found)
@@ -182,7 +182,7 @@ def ordinary_table(data: Path, finders: dict[str, Any]) -> str:
 
 def cost_table(data: Path) -> str:
     """CPU microseconds a document of the whole filter stage, by what is looked for."""
-    texts = [text for name in ORDINARY[:5] for text in _texts(data / name, 1_500_000)]
+    texts = [text for name in ORDINARY[:5] for text in texts_of(data / name, 1_500_000)]
     leave = KindRule(action="leave")
     nothing = dict.fromkeys(KINDS, leave)
     mask = KindRule()
@@ -213,7 +213,8 @@ def _stage_seconds(texts: Sequence[str], rules: PersonalDataRules) -> float:
         return time.process_time() - started
 
 
-def _texts(path: Path, max_chars: int) -> Iterator[str]:
+def texts_of(path: Path, max_chars: int) -> Iterator[str]:
+    """The first texts of a file, some ``max_chars`` characters together."""
     num_chars = 0
     for row in _lines(path):
         yield row["text"]
