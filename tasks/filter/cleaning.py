@@ -196,7 +196,7 @@ class Cleaner:
                 text=result.text,
                 is_code=row["kind"] == "code",
                 language=row["language"],
-                host=urlsplit(row["url"]).hostname or "",
+                host=_host(row["url"]),
             )
             for row, result in zip(rows, results, strict=True)
         ]
@@ -246,6 +246,13 @@ class Cleaner:
             for row in self.rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         return name
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # such as a bracket that is not closed
+        return ""
 
 
 def rows_name(number: int) -> str:

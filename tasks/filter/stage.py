@@ -60,7 +60,7 @@ def filter_shard(
             table = set_column(table, "language", [c.language for c in candidates])
             table = set_column(table, "language_score", [c.language_score for c in candidates])
             reasons = [v.broken[0] if v.broken else None for v in verdicts]
-            table, reasons = _clean(cleaner, table, reasons, counts)
+            table, reasons = _clean(cleaner, table, candidates, reasons, counts)
             shard.split(table, reasons)
     cleaner.write_report(folder, index)
     return {"funnel": shard.funnel.model_dump(), **counts}
@@ -69,6 +69,7 @@ def filter_shard(
 def _clean(
     cleaner: Cleaner,
     table: pa.Table,
+    candidates: list[Candidate],
     reasons: list[str | None],
     counts: dict[str, Counter[str]],
 ) -> tuple[pa.Table, list[str | None]]:
@@ -81,6 +82,7 @@ def _clean(
         reasons[at] = result.reason
         if result.reason:
             counts["would_drop"].update([result.reason])
+            texts[at] = candidates[at].text  # what is set aside is kept as it was
             continue
         texts[at] = result.text
         if result.tags:

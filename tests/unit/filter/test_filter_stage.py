@@ -148,9 +148,15 @@ def test_tags_join_those_that_are_there(machine: Machine, store: Store, tmp_path
     assert row["tags"] == ["before", "contaminated:quiz", "personal_data:email"]
 
 
-def test_documents_full_of_personal_data_are_dropped_with_the_reason(machine: Machine):
-    documents = given(machine, [[{"id": "list", "text": "a@firma.de b@firma.de c@firma.de"}]])
-    manifest, _ = materialise(STAGE, scrubbing(drop_above=2), {"documents": [documents]}, machine)
+def test_documents_full_of_personal_data_are_dropped_with_the_reason(
+    machine: Machine, store: Store
+):
+    text = f"{FILLER}\nMenu\na@firma.de b@firma.de c@firma.de"
+    documents = given(machine, [[{"id": "list", "url": "http://[x", "text": text}]])
+    config = scrubbing(drop_above=2).model_copy(update={"c4": True})
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    dropped = store.open(manifest.ref).fetch("dropped/part-00000.parquet")
+    assert pq.read_table(dropped)["text"].to_pylist() == [text], "as it was"
     assert manifest.funnel.dropped == {"personal_data": 1}
     assert manifest.metrics["would_drop"] == {"personal_data": 1}
     assert manifest.metrics["personal_data"] == {"email": 3}
