@@ -1,7 +1,8 @@
 """The n-grams of evaluation suites, to look documents' n-grams up in.
 
 Items in, arrays out; the arrays are written to a folder once and read there by every worker, as
-memory that they share. Takes about 40 bytes for each word of the suites.
+memory that they share. They take about 40 bytes for each word of the suites, and some times as much
+while they are made.
 """
 
 import json
@@ -18,8 +19,10 @@ from tasks.filter.decontamination.suites import Suite
 
 # So many bits for each n-gram tell, from its first words alone, that most others are not there.
 TABLE_BITS_PER_GRAM, MIN_TABLE_BITS = 16, 20
-ARRAYS = ("grams", "table", "owner_starts", "owners", "positions", "text_words", "item_starts")
-MORE_ARRAYS = ("items", "suite_of")
+ARRAYS = (
+    *("grams", "table", "owner_starts", "owners", "positions"),
+    *("text_words", "item_starts", "items", "suite_of"),
+)
 NAMES = ("lengths", "prefix_words", "suites", "item_names")
 
 
@@ -88,7 +91,7 @@ class Index:
     def save(self, folder: Path) -> None:
         """Write the arrays into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (*ARRAYS, *MORE_ARRAYS):
+        for name in ARRAYS:
             np.save(folder / f"{name}.npy", getattr(self, name))
         names = {name: getattr(self, name) for name in NAMES}
         (folder / "names.json").write_text(json.dumps(names))
@@ -97,9 +100,7 @@ class Index:
     def load(cls, folder: Path) -> "Index":
         """Map what ``save`` wrote into memory, which all processes that do so share."""
         names = json.loads((folder / "names.json").read_text())
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*ARRAYS, *MORE_ARRAYS)
-        }
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         return cls(
             lengths=tuple(names["lengths"]),
             prefix_words=names["prefix_words"],
@@ -113,14 +114,16 @@ def build_index(suites: Sequence[Suite], rules: DecontaminationRules) -> Index:
     """Index the n-grams of every text of every item; those in too many texts are left out."""
     text_ids: dict[str, int] = {}
     uses: list[tuple[int, int]] = []
-    is_joined: list[bool] = []
+    is_joined: list[bool] = []  # whether a text is nowhere a single field
     items = [item for suite in suites for item in suite.items]
     for number, item in enumerate(items):
         for text, joined in (*((t, False) for t in item.texts), (item.together, True)):
             if text:
                 if text not in text_ids:
-                    is_joined.append(joined)
-                uses.append((text_ids.setdefault(text, len(text_ids)), number))
+                    text_ids[text] = len(text_ids)
+                    is_joined.append(True)
+                is_joined[text_ids[text]] &= joined
+                uses.append((text_ids[text], number))
     words = words_of(list(text_ids))
     text_words = np.bincount(words.text, minlength=len(text_ids))
     entries, lengths = _entries(words, text_words, np.array(is_joined, bool), rules)
