@@ -9,6 +9,7 @@ and exist in a country that the document's language or host suggests. What exist
 import bisect
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import phonenumbers
 
@@ -181,6 +182,7 @@ def _has_word_near(text: str, span: Span) -> bool:
     return bool(BEFORE.search(before) or AFTER.match(text, span[1]))
 
 
+@lru_cache(maxsize=10_000)
 def _exists(number: str, region: str | None) -> bool:
     try:
         return bool(phonenumbers.is_valid_number(phonenumbers.parse(number, region)))

@@ -197,4 +197,4 @@ def test_time_is_in_proportion_to_the_text(unit: str):
     page = Page(text=unit * (1_000_000 // len(unit)), is_code=True, language="en")
     started = time.process_time()
     scrubber.find([page])
-    assert time.process_time() - started < 20, "a list of phone numbers takes 5 s"
+    assert time.process_time() - started < 20
