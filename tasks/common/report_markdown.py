@@ -1,6 +1,6 @@
 """One stage's report as Markdown, for the orchestrator's UI: what it made, what left and why."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.common.funnel import Funnel
@@ -31,6 +31,9 @@ def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
     if flat := list(_flatten(metrics)):
         lines += ["| metric | value |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in flat[:MAX_METRICS]]
+    for name, rows in manifest.metrics.items():
+        if _is_table(rows):
+            lines += ["", *table_rows(name, rows[:MAX_METRICS])]
     if refs := manifest.input_refs:
         lines += ["", "Made from " + ", ".join(f"`{ref}`" for ref in refs)]
     return "\n".join(lines)
@@ -65,6 +68,21 @@ def rule_rows(
             f"| {rule} | {first.get(rule, 0):,} | {count:,} | {alone_drops.get(rule, 0):,} |"
         )
     return rows
+
+
+def table_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics that come as records of the same fields, as a Markdown table."""
+    fields = list(rows[0])
+    lines = [f"**{title}**", "", f"| {' | '.join(fields)} |", "|---" * len(fields) + "|"]
+    return lines + [f"| {' | '.join(str(row[field]) for field in fields)} |" for row in rows]
+
+
+def _is_table(rows: Any) -> bool:
+    return (
+        isinstance(rows, list)
+        and len(rows) > 0
+        and all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows)
+    )
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.filter.decontamination.config import DecontaminationRules
+from tasks.filter.personal.config import PersonalDataRules
 from tasks.filter.thresholds import (
     BUNDLES,
     C4,
@@ -18,7 +20,6 @@ from tasks.filter.thresholds import (
     share,
 )
 
-PersonalData = Literal["email", "ip"]
 DEFAULT_RECIPES: list[RecipeName] = ["gopher-quality", "gopher-repetition", "fineweb", "code"]
 
 
@@ -123,12 +124,8 @@ class FilterConfig(BaseModel):
     licences: Licences = Field(Licences(), title="Licences")
     opt_outs: OptOuts = Field(OptOuts(), title="Opt-outs")
 
-    mask: list[PersonalData] = Field(
-        ["email", "ip"],
-        title="Mask",
-        description="Personal data to replace by examples in the prose that stays: e-mail "
-        "addresses, public IP addresses; empty leaves all of it in",
-    )
+    personal_data: PersonalDataRules = Field(PersonalDataRules(), title="Personal data")
+    decontamination: DecontaminationRules = Field(DecontaminationRules(), title="Decontamination")
 
     @property
     def chain(self) -> list[RecipeName]:

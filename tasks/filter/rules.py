@@ -22,7 +22,6 @@ from tasks.filter.fineweb import fineweb
 from tasks.filter.gopher import gopher_quality, gopher_repetition
 from tasks.filter.origin import Ruling, judge_origin
 from tasks.filter.outliers import Reference, outliers
-from tasks.filter.pii import mask
 from tasks.filter.refinedweb import correct_lines
 from tasks.filter.signals import Signals, signals
 from tasks.filter.source_code import code
@@ -50,11 +49,10 @@ class Verdict:
     """What the rules say of a document."""
 
     broken: list[Breach]  # every rule that it breaks, the first one first; empty to keep it
-    text: str  # what stays of its text: as recipes have edited it, personal data masked
+    text: str  # what stays of its text: as recipes have edited it
     tags: list[str] = field(default_factory=list)
     signals: Signals | None = None
     removed_lines: Counter[str] = field(default_factory=Counter)
-    masked: Counter[str] = field(default_factory=Counter)
 
 
 def judge(
@@ -100,14 +98,12 @@ def _judge_prose(
             yield Verdict(broken=broken, text=document.text, tags=tags, signals=noted)
             continue
         # Only what stays is changed, so that what is set aside can be looked at as it was.
-        text, masked = mask(passage.view.text, config.mask)
         yield Verdict(
             broken=[],
-            text=text,
+            text=passage.view.text,
             tags=tags,
             signals=noted,
             removed_lines=passage.removed,
-            masked=masked,
         )
 
 

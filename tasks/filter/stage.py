@@ -17,6 +17,7 @@ from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.common.url_list import UrlLists
 from tasks.filter.bad_words import BadWordLists
+from tasks.filter.cleaning import NEEDED, Cleaned, Cleaner, gather, identity, prepare, rows_name
 from tasks.filter.config import FilterConfig
 from tasks.filter.list_files import read_bad_words, read_blocklists
 from tasks.filter.outliers import Counts, Reference, count_by_language
@@ -24,7 +25,7 @@ from tasks.filter.rules import Candidate, Lists, Verdict, judge
 
 # How many documents each rule would drop, and how many nothing but it; what was changed in those
 # that stay; what was noted.
-COUNTED = ("would_drop", "alone_drops", "removed_lines", "masked", "tags")
+COUNTED = ("would_drop", "alone_drops", "removed_lines", "personal_data", "tags")
 COUNTS_FOLDER = ".counts"
 COUNTS_FILE = "counts-{:05d}.npz"
 
@@ -42,17 +43,23 @@ def run(context: StageContext, config: FilterConfig) -> Outcome:
             key="counts",
             names=lambda index: [f"{COUNTS_FOLDER}/{COUNTS_FILE.format(index)}"],
         )
+    suites = prepare(context, config)
     results = context.map(
         filter_shard,
         [(*shard, context.path, index, config, folder) for index, shard in enumerate(shards)],
-        names=lambda index: [part_name(index), f"dropped/{part_name(index)}"],
+        names=lambda index: [
+            part_name(index),
+            f"dropped/{part_name(index)}",
+            *([rows_name(index)] if suites else []),
+        ],
     )
     counts = {
         name: dict(sorted(sum((Counter(result[name]) for result in results), Counter()).items()))
         for name in COUNTED
     }
     return Outcome(
-        funnel=Funnel.total(Funnel(**result["funnel"]) for result in results), metrics=counts
+        funnel=Funnel.total(Funnel(**result["funnel"]) for result in results),
+        metrics=counts | gather(context.path, len(shards), suites),
     )
 
 
@@ -80,35 +87,73 @@ def filter_shard(
     lists = Lists(
         **_load_lists(config), references=_references(counts_folder) if counts_folder else {}
     )
+    cleaner = Cleaner(config, folder, index)
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
             candidates = _candidates(table)
             verdicts = judge(candidates, config, lists)
-            for verdict in verdicts:
-                rules = {breach.rule for breach in verdict.broken}
-                counts["would_drop"].update(rules)
-                counts["alone_drops"].update(rules if len(rules) == 1 else ())
-                counts["removed_lines"].update(verdict.removed_lines)
-                counts["masked"].update(verdict.masked)
-                counts["tags"].update(() if verdict.broken else verdict.tags)
-            table = set_column(table, "text", [verdict.text for verdict in verdicts])
-            table = set_column(table, "language", [c.language for c in candidates])
-            table = set_column(table, "language_score", [c.language_score for c in candidates])
-            table = set_column(table, "tags", _all_tags(table, verdicts))
-            if config.signals:
-                values = [list((verdict.signals or {}).items()) for verdict in verdicts]
-                table = set_column(table, "signals", values)
-            first = [v.broken[0] if v.broken else None for v in verdicts]
-            shard.split(table, [f and f.rule for f in first], [f and f.detail for f in first])
+            cleaned = _clean(cleaner, table, verdicts)
+            for verdict, result in zip(verdicts, cleaned, strict=True):
+                _count(counts, verdict, result)
+            reasons = [_reason(*both) for both in zip(verdicts, cleaned, strict=True)]
+            details = [v.broken[0].detail if v.broken else None for v in verdicts]
+            shard.split(_changed(table, candidates, verdicts, cleaned, config), reasons, details)
+    cleaner.write_report(folder, index)
     return {"funnel": shard.funnel.model_dump(), **counts}
 
 
-def _all_tags(table: pa.Table, verdicts: Sequence[Verdict]) -> list[list[str] | None]:
-    """The tags that the documents had, and those that they got."""
-    return [
-        list(dict.fromkeys([*(had or ()), *verdict.tags])) or None
-        for had, verdict in zip(table["tags"].to_pylist(), verdicts, strict=True)
-    ]
+def _clean(cleaner: Cleaner, table: pa.Table, verdicts: Sequence[Verdict]) -> list[Cleaned | None]:
+    """What cleaning makes of the documents that break no rule; None for the others."""
+    stay = [at for at, verdict in enumerate(verdicts) if not verdict.broken]
+    found: list[Cleaned | None] = [None] * len(verdicts)
+    texts = [verdicts[at].text for at in stay]
+    documents = table.select(NEEDED).take(pa.array(stay, pa.int64()))
+    for at, result in zip(stay, cleaner.clean(documents, texts), strict=True):
+        found[at] = result
+    return found
+
+
+def _reason(verdict: Verdict, cleaned: Cleaned | None) -> str | None:
+    """Why a document goes, if it does."""
+    return cleaned.reason if cleaned else verdict.broken[0].rule
+
+
+def _count(counts: dict[str, Counter[str]], verdict: Verdict, cleaned: Cleaned | None) -> None:
+    rules = {breach.rule for breach in verdict.broken}
+    if cleaned:
+        rules |= {cleaned.reason} if cleaned.reason else set()
+        counts["personal_data"].update(cleaned.found)
+    counts["would_drop"].update(rules)
+    counts["alone_drops"].update(rules if len(rules) == 1 else ())
+    counts["removed_lines"].update(verdict.removed_lines)
+    if cleaned and not cleaned.reason:
+        counts["tags"].update({*verdict.tags, *cleaned.tags})
+
+
+def _changed(
+    table: pa.Table,
+    candidates: Sequence[Candidate],
+    verdicts: Sequence[Verdict],
+    cleaned: Sequence[Cleaned | None],
+    config: FilterConfig,
+) -> pa.Table:
+    """The table with what was found out and, of documents that stay, with their new texts."""
+    texts, tags = [], []
+    for candidate, verdict, result, had in zip(
+        candidates, verdicts, cleaned, table["tags"].to_pylist(), strict=True
+    ):
+        # what is set aside is kept as it was
+        texts.append(result.text if result and not result.reason else candidate.text)
+        more = [*verdict.tags, *(result.tags if result else ())]
+        tags.append(list(dict.fromkeys([*(had or ()), *more])) or None)
+    table = set_column(table, "text", texts)
+    table = set_column(table, "language", [c.language for c in candidates])
+    table = set_column(table, "language_score", [c.language_score for c in candidates])
+    table = set_column(table, "tags", tags)
+    if config.signals:
+        values = [list((verdict.signals or {}).items()) for verdict in verdicts]
+        table = set_column(table, "signals", values)
+    return table
 
 
 def _candidates(table: pa.Table) -> list[Candidate]:
@@ -185,7 +230,7 @@ def _identity(config: FilterConfig) -> Mapping[str, Any]:
     values = config.model_dump(mode="json")
     for name in ("blocklists", "bad_words"):
         values[name]["paths"] = checksums(values[name]["paths"])
-    return values
+    return values | identity(config)
 
 
 STAGE = Stage(

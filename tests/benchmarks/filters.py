@@ -42,7 +42,7 @@ from tasks.signatures.minhash import Signer, fold, shingle
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 
 NUM_PERMUTATIONS = 112
-CHAIN = FilterConfig(languages=[], mask=[], recipes=["fineweb-all"])
+CHAIN = FilterConfig(languages=[], recipes=["fineweb-all"])
 SYMBOLS = {"hash_signs": "symbols", "ellipses": "symbols"}  # one parameter of datatrove's
 ROUNDS = 3
 NUM_BY_RULE = 100  # documents, from the first on, for which each rule is asked alone

@@ -38,7 +38,7 @@ def main(archive: str, folder: str) -> None:
 
     pages = make(CRAWL, SourceConfig(name="pages", type="warc", paths=[archive]))
     texts = make(EXTRACT, ExtractConfig(source="pages"), pages=pages)
-    kept = make(FILTER, FilterConfig(languages=[], c4=True), documents=texts)
+    kept = make(FILTER, FilterConfig(languages=[], recipes=["fineweb-all"]), documents=texts)
     signed = make(SIGNATURES, SignaturesConfig(), documents=kept)
     verdicts = make(DUPLICATES, DuplicatesConfig(), signatures=signed)
     make(DEDUP, DedupConfig(), documents=kept, duplicates=verdicts)

@@ -21,7 +21,7 @@ REFINEDWEB = RefinedWeb(max_removed_words=1.0)
 
 def verdict(text: str, recipe: str, lists: Lists | None = None, **thresholds: Any) -> Verdict:
     """What one recipe says of an English text."""
-    values = {"recipes": [recipe], "mask": [], recipe.replace("-", "_"): thresholds}
+    values = {"recipes": [recipe], recipe.replace("-", "_"): thresholds}
     config = FilterConfig.model_validate(values)
     document = Candidate(text=text, kind="prose", language="en", language_score=0.9)
     return judge([document], config, lists or Lists())[0]

@@ -1,6 +1,8 @@
 """The stage: columns filled, drops counted by first rule and by every rule."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -8,6 +10,8 @@ from tasks.common.report_markdown import stage_markdown
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.filter.config import FilterConfig
+from tasks.filter.decontamination.config import DecontaminationRules
+from tasks.filter.personal.config import KindRule, PersonalDataRules
 from tasks.filter.stage import STAGE
 from tests.stages import given
 from tests.unit.filter.test_filter_rules import GOOD
@@ -50,7 +54,7 @@ def test_what_was_changed_in_kept_texts_is_counted(machine: Machine, store: Stor
     config = FilterConfig(recipes=["gopher-quality", "c4", "fineweb"])
     manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
     assert manifest.metrics["removed_lines"] == {"few_words": 1}
-    assert manifest.metrics["masked"] == {"email": 1, "ip": 1}
+    assert manifest.metrics["personal_data"] == {"email": 1, "ip": 1}
     artifact = store.open(manifest.ref)
     (kept,) = pq.read_table(artifact.fetch("part-00000.parquet"))["text"].to_pylist()
     assert kept == GOOD.replace("bread", "bread from someone@example.org at 192.0.2.1")
@@ -58,16 +62,162 @@ def test_what_was_changed_in_kept_texts_is_counted(machine: Machine, store: Stor
     assert gone == "x@firma.de", "what is set aside is kept as it was"
 
 
+OPEN = FilterConfig(languages=[], recipes=[])
+ITEM = "Which gas do plants take in from the air while the sun shines on their green leaves?"
+FILLER = "Somebody wrote a long and quiet story about bread, butter and the sea. " * 12
+
+
+def quiz(folder: Path, *questions: str) -> str:
+    lines = [json.dumps({"id": f"q{n}", "question": q}) for n, q in enumerate(questions)]
+    (folder / "quiz.jsonl").write_text("\n".join(lines))
+    return str(folder / "quiz.jsonl")
+
+
+def decontaminating(path: str, **rules: Any) -> FilterConfig:
+    return OPEN.model_copy(update={"decontamination": DecontaminationRules(suites=[path], **rules)})
+
+
+def scrubbing(**rules: Any) -> FilterConfig:
+    return OPEN.model_copy(update={"personal_data": PersonalDataRules(**rules)})
+
+
+def test_what_overlaps_with_a_suite_is_cut_out_and_reported(
+    machine: Machine, store: Store, tmp_path: Path
+):
+    rows = [
+        {"id": "clean", "text": FILLER},
+        {"id": "long", "text": FILLER + ITEM + " " + FILLER},
+        {"id": "short", "text": ITEM},
+    ]
+    documents = given(machine, [rows, [{"id": "other", "text": FILLER + ITEM.upper()}]])
+    config = decontaminating(quiz(tmp_path, ITEM, "Who wrote it, and when was that, and why so?"))
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    assert manifest.funnel.dropped == {"contaminated": 1}
+    (table,) = manifest.metrics["contamination"]
+    assert table == {
+        "suite": "quiz",
+        "fields": "question",
+        "items": 2,
+        "items_found": 1,
+        "documents": 3,
+        "spans": 3,
+    }
+    artifact = store.open(manifest.ref)
+    report = list(map(json.loads, artifact.fetch("contamination.jsonl").read_text().splitlines()))
+    assert [(row["document"], row["action"]) for row in report] == [
+        ("long", "cut"),
+        ("short", "dropped"),
+        ("other", "cut"),
+    ]
+    assert {(row["suite"], row["item"]) for row in report} == {("quiz", "q0")}
+    assert report[2]["text"] == ITEM.upper().rstrip("?")
+    kept = pq.read_table(artifact.fetch("part-00000.parquet")).to_pylist()
+    assert kept[0]["text"] == FILLER
+    assert "green leaves" not in kept[1]["text"]
+    assert "| quiz | question | 2 | 1 | 3 | 3 |" in stage_markdown(manifest, was_cached=False)
+
+
+def test_a_phrase_of_many_documents_is_no_overlap_whatever_shards_they_are_in(
+    machine: Machine, tmp_path: Path
+):
+    path = quiz(tmp_path, ITEM)
+    rows = [{"id": str(n), "text": f"{n} {FILLER} {ITEM}"} for n in range(4)]
+    copies = [{"id": f"copy {n}", "text": rows[0]["text"]} for n in range(4)]
+    for shards in ([rows + copies], [[row] for row in rows + copies]):
+        documents = given(machine, shards)
+        for limit, num_found in ((4, 8), (3, 0), (0, 8)):
+            config = decontaminating(path, max_documents=limit, action="document")
+            manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+            assert manifest.metrics["contamination"][0]["documents"] == num_found
+
+
+def test_lines_that_c4_removes_hide_no_overlap(machine: Machine, tmp_path: Path):
+    words = ITEM.split()
+    text = f"{FILLER}\n{' '.join(words[:8])}\nMenu\n{' '.join(words[8:])}\n{FILLER}"
+    documents = given(machine, [[{"id": "split", "text": text}]])
+    config = decontaminating(quiz(tmp_path, ITEM)).model_copy(update={"recipes": ["c4"]})
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    assert manifest.metrics["removed_lines"] == {"few_words": 1}
+    assert manifest.metrics["contamination"][0]["documents"] == 1
+
+
+def test_tags_join_those_that_are_there(machine: Machine, store: Store, tmp_path: Path):
+    text = f"{FILLER} {ITEM} jane@firma.de"
+    documents = given(machine, [[{"id": "one", "text": text, "tags": ["before"]}]])
+    rules = PersonalDataRules(email=KindRule(action="tag"))
+    config = decontaminating(quiz(tmp_path, ITEM), action="tag")
+    config = config.model_copy(update={"personal_data": rules})
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    (row,) = pq.read_table(store.open(manifest.ref).fetch("part-00000.parquet")).to_pylist()
+    assert row["text"] == text
+    assert row["tags"] == ["before", "contaminated:quiz", "personal_data:email"]
+
+
+def test_documents_full_of_personal_data_are_dropped_with_the_reason(
+    machine: Machine, store: Store
+):
+    text = f"{FILLER}\nMenu\na@firma.de b@firma.de c@firma.de"
+    documents = given(machine, [[{"id": "list", "url": "http://[x", "text": text}]])
+    config = scrubbing(drop_above=2).model_copy(update={"recipes": ["c4"]})
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    dropped = store.open(manifest.ref).fetch("dropped/part-00000.parquet")
+    assert pq.read_table(dropped)["text"].to_pylist() == [text], "as it was"
+    assert manifest.funnel.dropped == {"personal_data": 1}
+    assert manifest.metrics["would_drop"] == {"personal_data": 1}
+    assert manifest.metrics["personal_data"] == {"email": 3}
+
+
+def test_suites_enter_the_identity_by_what_is_in_them(tmp_path: Path):
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    before = ref(decontaminating(quiz(tmp_path, ITEM)))
+    assert ref(decontaminating(quiz(moved, ITEM))) == before
+    assert ref(decontaminating(quiz(moved, ITEM + "!"))) != before
+
+
+def test_a_key_is_made_once_and_named_by_its_checksum(tmp_path: Path):
+    def with_key(name: str) -> FilterConfig:
+        return scrubbing(email=KindRule(action="pseudonymise"), key_file=str(tmp_path / name))
+
+    made = ref(with_key("keys/a.key"))
+    path = tmp_path / "keys" / "a.key"
+    key = path.read_bytes()
+    assert len(key) == 32
+    assert path.stat().st_mode & 0o077 == 0, "for its owner alone"
+    assert ref(with_key("keys/a.key")) == made
+    assert ref(with_key("keys/b.key")) != made, "another corpus, another key"
+    identity = json.dumps(STAGE.identify(with_key("keys/a.key"), {"documents": []}).config)
+    assert key.hex() not in identity
+    assert "a.key" not in identity
+
+
+def test_stand_ins_do_not_depend_on_the_number_of_workers(tmp_path: Path):
+    key_file = str(tmp_path / "corpus.key")
+    texts = []
+    for num_workers in (1, 2):
+        machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)
+        documents = given(machine, [[{"id": str(n), "text": "Ask Jane@Firma.de."}] for n in "abc"])
+        config = scrubbing(email=KindRule(action="pseudonymise"), key_file=key_file)
+        manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+        artifact = Store(machine.store).open(manifest.ref)
+        for name in artifact.names(".parquet"):
+            texts += pq.read_table(artifact.fetch(name))["text"].to_pylist()
+    assert len(texts) == 6
+    assert len(set(texts)) == 1
+    assert "firma" not in texts[0].lower()
+
+
+def ref(config: FilterConfig) -> str:
+    return str(STAGE.identify(config, {"documents": []}).ref())
+
+
 def test_the_same_bytes_whatever_the_number_of_workers(tmp_path: Path):
     found = []
+    suites = DecontaminationRules(suites=[quiz(tmp_path, ITEM, GOOD[:200])])
+    config = FilterConfig(recipes=["c4", "fineweb", "outliers"], decontamination=suites)
     for num_workers in (1, 2):
         machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)
         documents = given(machine, [ROWS, ROWS[:2], []])
-        manifest, _ = materialise(
-            STAGE,
-            FilterConfig(recipes=["c4", "fineweb", "outliers"]),
-            {"documents": [documents]},
-            machine,
-        )
+        manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
         found.append({entry.name: entry.sha256 for entry in manifest.files})
     assert found[0] == found[1]

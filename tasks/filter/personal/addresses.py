@@ -1,22 +1,14 @@
-"""Personal data in a text: found, and put out of sight. Pure: text in, text out.
+"""E-mail, IP and MAC addresses in a text. Pure: text in, spans out.
 
-Each kind has a finder that yields spans; a new kind is a finder and a placeholder. Every finder
-takes time in proportion to the text, whatever the text: each looks at what surrounds a sign that
-is rare (``@``), or tries a pattern of bounded length.
-
-What is masked is replaced by something of the same form from the ranges that are reserved for
-examples (RFC 2606 and 5737), so that sentences still read as sentences; masking twice changes
-nothing.
+Every finder takes time in proportion to the text, whatever the text: each looks at what surrounds
+a sign that is rare (``@``), or tries a pattern of bounded length.
 """
 
 import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-from tasks.filter.config import PersonalData
-
-Span = tuple[int, int]
+from tasks.filter.personal.findings import Span
 
 LOCAL_REVERSED = re.compile(r"[\w.%+'-]{1,64}")
 DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w@])")
@@ -29,9 +21,14 @@ IPV4_HEAD = re.compile(r"(?<![\w.:-])\d{1,3}$")
 IPV6_REST = re.compile(r":[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){1,6}(?![\w:])")
 IPV6_HEAD = re.compile(r"(?<![\w.:-])[23][0-9A-Fa-f]{3}$")  # as all global unicast addresses begin
 HEAD_CHARS = 5  # the longest first number and what must not stand before it
-SECTION = re.compile(r"\d(?:\.\d){3}")
+MAX_SHORT_PARTS = 2  # sections are numbered 7.1.1.18; few addresses look like that
 VERSION_BEFORE = re.compile(r"(?:\b(?:version|release|build|ver|rev)[.:]?|§)\s{0,2}$", re.I)
 VERSION_LOOK_CHARS = 12
+
+MAC_REST = re.compile(r"([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])")
+MAC_HEAD = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}$")
+MAC_PLACEHOLDERS = ("000000000000", "ffffffffffff", "001122334455", "aabbccddeeff", "123456789abc")
+LOCALLY_GIVEN = 2  # the bit of the first byte that no manufacturer sets (IEEE 802)
 
 
 def find_emails(text: str) -> Iterator[Span]:
@@ -61,6 +58,15 @@ def find_ips(text: str) -> Iterator[Span]:
                     yield start, rest.end()
 
 
+def find_macs(text: str) -> Iterator[Span]:
+    """Addresses of network cards that a manufacturer gave; usual placeholders are left out."""
+    for rest in MAC_REST.finditer(text):
+        if head := MAC_HEAD.search(text[max(0, rest.start() - 3) : rest.start()]):
+            digits = re.sub("[:-]", "", head.group() + rest.group()).lower()
+            if digits not in MAC_PLACEHOLDERS and not int(digits[:2], 16) & LOCALLY_GIVEN:
+                yield rest.start() - 2, rest.end()
+
+
 def _is_public(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_global
@@ -69,28 +75,7 @@ def _is_public(address: str) -> bool:
 
 
 def _is_version(address: str, text: str, start: int) -> bool:
-    """Four numbers of one digit each, or numbers after a word like version."""
-    if SECTION.fullmatch(address):
+    """Numbers most of which have one digit, or that stand after a word like version."""
+    if sum(len(part) == 1 for part in address.split(".")) > MAX_SHORT_PARTS:
         return True
     return bool(VERSION_BEFORE.search(text[max(0, start - VERSION_LOOK_CHARS) : start]))
-
-
-FINDERS: dict[PersonalData, tuple[Callable[[str], Iterator[Span]], str]] = {
-    "email": (find_emails, "someone@example.org"),
-    "ip": (find_ips, "192.0.2.1"),
-}
-
-
-def mask(text: str, kinds: Sequence[PersonalData]) -> tuple[str, Counter[str]]:
-    """Replace personal data of the given kinds; also how many of each were found."""
-    found = sorted((start, end, kind) for kind in kinds for start, end in FINDERS[kind][0](text))
-    if not found:
-        return text, Counter()
-    pieces, position, counts = [], 0, Counter[str]()
-    for start, end, kind in found:
-        if start < position:  # inside what another kind has taken
-            continue
-        pieces += [text[position:start], FINDERS[kind][1]]
-        position = end
-        counts[kind] += 1
-    return "".join([*pieces, text[position:]]), counts
