@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FLOWS = ("pipeline", "curate", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
-DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
+DATA_STAGES = ("crawl", "extract", "filter", "dedup", "passages", "classify", "mix")
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
 

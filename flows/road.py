@@ -25,6 +25,7 @@ from tasks.extract.task import extract
 from tasks.filter.task import filter
 from tasks.instruct.task import instruct
 from tasks.mix.task import mix
+from tasks.passages.task import passages
 from tasks.preferences.task import preferences
 from tasks.pretrain.task import pretrain
 from tasks.report.task import report
@@ -76,7 +77,7 @@ class Scores(NamedTuple):
 
 
 def curate(params: Params, run: Run) -> Corpus:
-    """Pages to a mixture: crawl → extract → filter, source by source; dedup → classify → mix."""
+    """Pages to a mixture: crawl → extract → filter, source by source; dedup → passages → …"""
     history: list[ArtifactRef] = []
     crawls: list[ArtifactRef] = []
     kept: list[ArtifactRef] = []
@@ -87,9 +88,13 @@ def curate(params: Params, run: Run) -> Corpus:
         crawls.append(pages)
         history += [pages, documents, kept[-1]]
     unique = run(dedup, params.dedup, {"documents": kept, "pages": crawls})
+    history.append(unique)
+    if params.passages.is_on:
+        unique = run(passages, params.passages, {"documents": [unique]})
+        history.append(unique)
     classified = run(classify, params.classify, {"documents": [unique]})
     mixture = run(mix, params.mix, {"documents": [classified]})
-    return Corpus(mixture, classified, (*history, unique))
+    return Corpus(mixture, classified, tuple(history))
 
 
 def train(params: Params, corpus: Corpus, run: Run) -> Models:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.common.funnel import Funnel
+from tasks.common.minhash import Signer, band_keys, exact_key, shingle
 from tasks.common.page_table import PAGE_TABLE_NAME, withdrawn_pages
 from tasks.common.shard import ShardWriter, part_name, read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
@@ -18,7 +19,6 @@ from tasks.common.store import Artifact
 from tasks.common.words import batches
 from tasks.dedup.cluster import REASONS, WITHDRAWN, Corpus, verdicts
 from tasks.dedup.config import DedupConfig
-from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
 from tasks.dedup.versions import Withdrawals, url_keys
 
 SIGNATURES_FOLDER = ".signatures"

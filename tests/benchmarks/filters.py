@@ -20,12 +20,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from datasketch import MinHash
 
+from tasks.common.minhash import Signer, shingle
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.common.words import batches
 from tasks.crawl.config import SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
-from tasks.dedup.signature import Signer, shingle
 from tasks.extract.config import ExtractConfig
 from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.config import FilterConfig

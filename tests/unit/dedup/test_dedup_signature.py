@@ -11,8 +11,8 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.common.minhash import Signer, band_keys, exact_key, shingle
 from tasks.common.words import batches
-from tasks.dedup.signature import Signer, band_keys, exact_key, shingle
 
 WORDS = [f"word{n}" for n in range(400)]
 TEXT = " ".join(WORDS)
