@@ -121,6 +121,13 @@ class NearParagraphs(BaseModel):
     model_config = FROZEN | ConfigDict(title="Near-duplicate paragraphs")
 
     on: bool = _on()
+    unit: Literal["paragraph", "segment"] = Field(
+        "segment",
+        title="Unit",
+        description="What stands between blank lines; or stretches of about four sentences that "
+        "end where certain words do, so that copies set in other paragraphs, or in none, have "
+        "the same",
+    )
     scope: Scope = _scope("corpus")
     min_words: int = Field(
         20, title="Shortest", ge=1, description="Words; shorter paragraphs are left alone"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tasks.passages.config import Keep, NearParagraphs, PassagesConfig, Scope
 
-Unit = Literal["word", "sentence", "line", "paragraph"]
+Unit = Literal["word", "sentence", "line", "paragraph", "segment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def rules_of(config: PassagesConfig) -> list[Rule]:
         rules.append(
             Rule(
                 name="near_paragraphs",
-                unit="paragraph",
+                unit=near.unit,
                 num_units=1,
                 scope=near.scope,
                 keep="first",

@@ -23,10 +23,11 @@ from tasks.passages.rules import Rule
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xD6E8FEB86659FD93)
+TAIL_CHARS, TAIL_LETTERS = 40, 12  # at the end of a sentence: what is looked at for segments
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 # Not one pattern: those that begin with a choice are searched many times slower.
+LINE_END = re.compile(r"\n")
 SENTENCE_ENDS = (
-    re.compile(r"\n"),
     re.compile(r"""[.!?…]["')\]”’»]*\s"""),
     re.compile(r"[。！？][”’」』）]*"),
 )
@@ -151,8 +152,17 @@ def _borders(text: str, unit: str) -> list[int]:
         ends = itertools.chain((m.end() for m in PARAGRAPH_BREAK.finditer(text)), [len(text)])
     else:
         found = {m.end() for pattern in SENTENCE_ENDS for m in pattern.finditer(text)}
+        if unit == "segment":
+            found = {end for end in found if _ends_segment(text[max(0, end - TAIL_CHARS) : end])}
+        else:
+            found.update(m.end() for m in LINE_END.finditer(text))
         ends = iter(sorted(found | {len(text)}))
     return [0, *ends]
+
+
+def _ends_segment(tail: str) -> bool:
+    """Whether the last letters of a sentence are among those that end a segment, one of four."""
+    return _number(tail.lower().translate(_folding())[-TAIL_LETTERS:]) % 4 == 0
 
 
 def _plain_hash(piece: str) -> int:
