@@ -125,9 +125,10 @@ def _bounds(kinds: np.ndarray, kind: int, unspaced: bool) -> tuple[np.ndarray, n
     if not (unspaced and (kinds & UNSPACED).any()):
         edges = np.flatnonzero(np.diff(is_in, prepend=False, append=False))
         return edges[::2], edges[1::2]
-    is_single = (kinds & UNSPACED) > 0
-    goes_on = is_in[1:] & is_in[:-1] & ~is_single[1:] & ~is_single[:-1]
-    goes_on |= is_in[1:] & is_in[:-1] & ((kinds[1:] & MARK) > 0)
+    is_mark = (kinds & MARK) > 0
+    base = np.maximum.accumulate(np.where(is_mark, 0, np.arange(len(kinds))))
+    is_single = (kinds[base] & UNSPACED) > 0
+    goes_on = is_in[1:] & is_in[:-1] & (is_mark[1:] | ~(is_single[1:] | is_single[:-1]))
     starts = np.flatnonzero(is_in & ~np.concatenate([[False], goes_on]))
     ends = np.flatnonzero(is_in & ~np.concatenate([goes_on, [False]])) + 1
     return starts, ends

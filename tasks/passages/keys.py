@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 PIECE_KEYS = 1 << 21  # sorted at a time: about 80 MB
-RANGE_KEYS = 1 << 23  # decided at a time: about 400 MB
+RANGE_KEYS = 1 << 22  # decided at a time: 200 MB, 600 MB if all of them come again
 KEYS = np.dtype(np.uint64)
 UNITS = np.dtype(np.uint32)
 

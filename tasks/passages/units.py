@@ -6,10 +6,9 @@ share a key of 64 bits with a probability of at most n^2 / 2^65 (units are numbe
 bits, which are stirred at every step, so that no regular text makes it likelier).
 """
 
-import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,16 +16,16 @@ import numpy as np
 import xxhash
 
 from tasks.common.minhash import Signer, band_keys, shingle
-from tasks.common.words import INK, NUM_ASSIGNED, split_words
+from tasks.common.words import INK, NUM_ASSIGNED, NUM_CODE_POINTS, split_words
 from tasks.passages.config import NearParagraphs
 from tasks.passages.rules import Rule
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xD6E8FEB86659FD93)
-TAIL_CHARS, TAIL_LETTERS = 40, 12  # at the end of a sentence: what is looked at for segments
+BLANK, LINE_END = 0x20, 0x0A
+TAIL_LETTERS = 12  # at the end of a sentence, by which it is decided whether a segment ends too
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 # Not one pattern: those that begin with a choice are searched many times slower.
-LINE_END = re.compile(r"\n")
 SENTENCE_ENDS = (
     re.compile(r"""[.!?…]["')\]”’»]*\s"""),
     re.compile(r"[。！？][”’」』）]*"),
@@ -49,18 +48,17 @@ def split(texts: Sequence[str], rule: Rule, *, with_hashes: bool = True) -> Unit
         words = split_words(texts, INK, with_hashes=with_hashes, unspaced=True)
         ends = words.starts + words.chars
         return Units(text=words.text, starts=words.starts, ends=ends, hashes=words.hashes)
-    found = [_pieces(text, rule.unit) for text in texts]
-    starts = np.fromiter((s for pieces in found for s, _ in pieces), np.int64)
-    ends = np.fromiter((e for pieces in found for _, e in pieces), np.int64)
-    hashes = np.zeros(len(starts), np.uint64)
+    pieces = _Pieces(texts, rule.unit)
+    hashes = np.zeros(len(pieces.starts), np.uint64)
     if with_hashes and not rule.near:
-        number = _folded_hash if rule.is_folded else _plain_hash
-        hashes = np.fromiter(
-            (number(t[s:e]) for t, pieces in zip(texts, found, strict=True) for s, e in pieces),
-            np.uint64,
-        )
-    of = np.repeat(np.arange(len(found)), list(map(len, found)))
-    return Units(text=of, starts=starts, ends=ends, hashes=hashes)
+        hashes = pieces.hashes(folded=rule.is_folded)
+    shifts = pieces.text_starts[pieces.text]
+    return Units(
+        text=pieces.text,
+        starts=pieces.starts - shifts,
+        ends=pieces.ends - shifts,
+        hashes=hashes,
+    )
 
 
 def run_keys(
@@ -134,59 +132,97 @@ def _signer(num_permutations: int, seed: int) -> Signer:
     return Signer(num_permutations, seed)
 
 
-def _pieces(text: str, unit: str) -> list[tuple[int, int]]:
-    """Where lines, paragraphs or sentences begin and end, without the blanks around them."""
-    pieces = []
-    for start, end in itertools.pairwise(_borders(text, unit)):
-        piece = text[start:end]
-        if stripped := piece.strip():
-            begin = start + (len(piece) - len(piece.lstrip()) if piece[0].isspace() else 0)
-            pieces.append((begin, begin + len(stripped)))
-    return pieces
+class _Pieces:
+    """Lines, paragraphs, sentences or segments of texts that are laid end to end."""
 
+    def __init__(self, texts: Sequence[str], unit: str) -> None:
+        self._joined = "\n".join(texts)
+        self._codes = np.frombuffer(self._joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+        self.text_starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
+        ends = np.union1d(self._inner_ends(unit), [*self.text_starts, len(self._codes)])
+        ink = np.flatnonzero(_plain()[self._codes] != BLANK)
+        firsts = np.searchsorted(ink, ends)
+        firsts, lasts = firsts[:-1], firsts[1:] - 1
+        is_blank = firsts > lasts
+        self.starts = ink[firsts[~is_blank]]
+        self.ends = ink[lasts[~is_blank]] + 1
+        self.text = np.searchsorted(self.text_starts, self.starts, "right") - 1
 
-def _borders(text: str, unit: str) -> list[int]:
-    if unit == "line":
-        ends: Iterator[int] = itertools.accumulate(len(line) + 1 for line in text.split("\n"))
-    elif unit == "paragraph":
-        ends = itertools.chain((m.end() for m in PARAGRAPH_BREAK.finditer(text)), [len(text)])
-    else:
-        found = {m.end() for pattern in SENTENCE_ENDS for m in pattern.finditer(text)}
+    def hashes(self, *, folded: bool) -> np.ndarray:
+        """A number for each piece; 0 for one of which folding leaves nothing."""
+        codes, places = self._folded() if folded else self._spaced()
+        return _numbers(codes, places[self.starts], places[self.ends])
+
+    def _inner_ends(self, unit: str) -> np.ndarray:
+        if unit == "line":
+            return np.flatnonzero(self._codes == LINE_END) + 1
+        if unit == "paragraph":
+            return self._matches(PARAGRAPH_BREAK)
+        ends = np.unique(np.concatenate([self._matches(end) for end in SENTENCE_ENDS]))
         if unit == "segment":
-            found = {end for end in found if _ends_segment(text[max(0, end - TAIL_CHARS) : end])}
-        else:
-            found.update(m.end() for m in LINE_END.finditer(text))
-        ends = iter(sorted(found | {len(text)}))
-    return [0, *ends]
+            return self._segment_ends(ends)
+        return np.union1d(ends, np.flatnonzero(self._codes == LINE_END) + 1)
+
+    def _matches(self, pattern: re.Pattern[str]) -> np.ndarray:
+        return np.fromiter((m.end() for m in pattern.finditer(self._joined)), np.int64)
+
+    def _segment_ends(self, ends: np.ndarray) -> np.ndarray:
+        """Sentences whose last letters are among those that end a segment, one of four."""
+        codes, places = self._folded()
+        text_starts = self.text_starts[np.searchsorted(self.text_starts, ends, "left") - 1]
+        tails = np.maximum(places[ends] - TAIL_LETTERS, places[text_starts])
+        return ends[_numbers(codes, tails, places[ends]) % 4 == 0]
+
+    def _folded(self) -> tuple[np.ndarray, np.ndarray]:
+        """What counts where case, digits and punctuation do not, and where each code point is."""
+        codes = _folding()[self._codes]
+        return _kept(codes, codes > 0)
+
+    def _spaced(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same where only the kind and number of blanks does not count."""
+        codes = _plain()[self._codes]
+        is_ink = codes != BLANK
+        return _kept(codes, is_ink | np.concatenate([[False], is_ink[:-1]])[: len(is_ink)])
 
 
-def _ends_segment(tail: str) -> bool:
-    """Whether the last letters of a sentence are among those that end a segment, one of four."""
-    return _number(tail.lower().translate(_folding())[-TAIL_LETTERS:]) % 4 == 0
+def _kept(codes: np.ndarray, is_kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    places = np.zeros(len(codes) + 1, np.int64)
+    np.cumsum(is_kept, out=places[1:])
+    return codes[is_kept], places
 
 
-def _plain_hash(piece: str) -> int:
-    return _number(" ".join(piece.split()))
-
-
-def _folded_hash(piece: str) -> int:
-    """0 for what is nothing but punctuation: it parts units and is none."""
-    folded = piece.lower().translate(_folding())
-    return _number(folded) if folded else 0
-
-
-def _number(text: str) -> int:
-    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+def _numbers(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The number of each stretch of code points, 0 for an empty one."""
+    content = memoryview(codes.tobytes())
+    return np.fromiter(
+        (
+            xxhash.xxh3_64_intdigest(content[start:end]) if start < end else 0
+            for start, end in zip((starts * 4).tolist(), (ends * 4).tolist(), strict=True)
+        ),
+        np.uint64,
+        len(starts),
+    )
 
 
 @cache
-def _folding() -> dict[int, str | None]:
-    """Digits become 0; punctuation and blanks go (CCNet's normalisation, accents left)."""
-    table: dict[int, str | None] = {}
+def _plain() -> np.ndarray:
+    """Every code point as it is, all blanks as one."""
+    table = np.arange(NUM_CODE_POINTS, dtype=np.uint32)
+    table[[code for code in range(NUM_ASSIGNED) if chr(code).isspace()]] = BLANK
+    return table
+
+
+@cache
+def _folding() -> np.ndarray:
+    """Small letters, digits as 0, and 0 for what goes: punctuation, blanks (as CCNet does)."""
+    table = np.arange(NUM_CODE_POINTS, dtype=np.uint32)
     for code in range(NUM_ASSIGNED):
-        category = unicodedata.category(character := chr(code))
+        character = chr(code)
+        category = unicodedata.category(character)
         if category == "Nd":
-            table[code] = "0"
+            table[code] = ord("0")
         elif category[0] in "PZ" or character.isspace():
-            table[code] = None
+            table[code] = 0
+        elif category[0] == "L":
+            table[code] = ord(character.lower()[0])
     return table

@@ -9,8 +9,7 @@ from tasks.common.manifest import Manifest
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.passages.config import PassagesConfig
-from tasks.passages.stage import STAGE
-from tasks.passages.units import _number
+from tasks.passages.stage import STAGE, _numbers
 from tests.stages import given
 
 
@@ -50,4 +49,5 @@ def read(machine: Machine, manifest: Manifest) -> Made:
 
 def in_order(ids: Sequence[str]) -> list[str]:
     """Ids as the stage orders documents."""
-    return sorted(ids, key=_number)
+    orders = dict(zip(ids, _numbers(ids).tolist(), strict=True))
+    return sorted(ids, key=orders.__getitem__)

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
@@ -187,13 +188,29 @@ def test_paragraphs_with_slips_of_the_pen_are_found(machine):
         {"id": "one", "text": "\n\n".join([*paragraphs, short, sentence(draw, 90)])},
         {"id": "two", "text": "\n\n".join([*slipped, short, sentence(draw, 90)])},
     ]
-    made = passages(machine, [documents], near_paragraphs={"on": True})
+    made = passages(machine, [documents], near_paragraphs={"on": True, "unit": "paragraph"})
     first, second = in_order(["one", "two"])
     whole = {row["id"]: row["text"] for row in documents}
     assert made.texts == {
         first: whole[first],
         second: "\n\n".join(whole[second].split("\n\n")[-2:]),
     }
+
+
+def test_a_copy_set_in_other_lines_and_no_paragraphs_is_found(machine):
+    draw = random.Random(10)
+    said = [sentence(draw, 15) for _ in range(400)]
+    words = " ".join(said).split()
+    words[::200] = ["slip"] * len(words[::200])
+    documents = [
+        {"id": "book", "text": "\n\n".join(" ".join(said[n : n + 5]) for n in range(0, 400, 5))},
+        {"id": "copy", "text": textwrap.fill(" ".join(words), 70) + f"\n{sentence(draw, 60)}"},
+    ]
+    made = passages(machine, [documents], near_paragraphs={"on": True})
+    first, second = in_order(["book", "copy"])
+    whole = {row["id"]: row["text"] for row in documents}
+    assert made.texts[first] == whole[first]
+    assert len(made.texts.get(second, "")) < 0.2 * len(whole[second])
 
 
 def test_who_loses_too_much_goes_whole_and_says_why(machine):
