@@ -1,7 +1,7 @@
 """Keys on disk: a shard's in sorted pieces, read again by ranges of keys over all shards.
 
 Each rule has a folder with three files a shard: the keys (8 bytes), the unit that each belongs to
-(4 bytes), and a table of documents. What is in memory is one piece while a shard is read, and one
+(4 bytes), and a table of documents (25 bytes each). What is in memory is one piece while a shard is read, and one
 range of keys while it is decided which come again; of the rest only the pages that are looked at.
 """
 
@@ -75,8 +75,8 @@ class KeyWriter:
         self._flush()
         for file in self._files:
             file.close()
-        none = np.empty(0, np.uint64)
-        columns = [*zip(*self._documents, strict=True)] or [(none,)] * 4
+        empty = np.empty(0, np.uint64)
+        columns = [*zip(*self._documents, strict=True)] or [(empty,)] * 4
         orders, scopes, is_seen, num_units = map(np.concatenate, columns)
         np.savez(
             self._table,

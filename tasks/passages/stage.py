@@ -48,6 +48,8 @@ def run(context: StageContext, config: PassagesConfig) -> Outcome:
     if not rules:
         raise ValueError("passages has no rule to apply; switch one on, as substrings.on=true")
     shards = context.shards("documents")
+    if not shards:
+        raise ValueError("passages was given no shards; give it the artifact of dedup or filter")
     folder = context.path / KEYS_FOLDER
     sizes = context.map(
         write_keys,
@@ -85,7 +87,6 @@ def write_keys(
     artifact: Artifact, name: str, folder: Path, index: int, config: PassagesConfig
 ) -> dict[str, int]:
     """Save the keys of one shard under each rule; return how many there are."""
-    sizes = {}
     rules = rules_of(config)
     writers = [KeyWriter(folder, rule.name, index) for rule in rules]
     for table in read_tables(artifact.fetch(name)):
@@ -99,10 +100,9 @@ def write_keys(
                 writer.add(*run_keys(texts, units, rule, scopes[of]), len(units.text))
                 num_units[of] = np.bincount(units.text, minlength=len(texts))
             writer.add_documents(rows.orders, scopes, rows.is_seen, num_units)
-    for rule, writer in zip(rules, writers, strict=True):
+    for writer in writers:
         writer.close()
-        sizes[rule.name] = writer.num_keys
-    return sizes
+    return {rule.name: writer.num_keys for rule, writer in zip(rules, writers, strict=True)}
 
 
 def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> None:

@@ -1,8 +1,8 @@
 """The 50-word rule by a suffix array; started by ``passages.py`` in a process of its own.
 
 In: a store, an artifact of documents and what our stage made of it. Out: on stdout one JSON line:
-CPU seconds from reading to what is covered (nothing is written), the peak of memory, and of how many
-documents other words are left than our stage left.
+CPU seconds from reading to what is covered (nothing is written), the peak of memory, and of how
+many documents other words are left than our stage left.
 """
 
 import json

@@ -249,6 +249,8 @@ def test_who_loses_too_much_goes_whole_and_says_why(machine):
 def test_no_rule_is_a_mistake(machine):
     with pytest.raises(ValueError, match=r"substrings\.on=true"):
         passages(machine, [rows(2)])
+    with pytest.raises(ValueError, match="no shards"):
+        passages(machine, [], substrings={"on": True})
 
 
 KILLED = """
