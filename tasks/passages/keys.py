@@ -1,8 +1,8 @@
 """Keys on disk: a shard's in sorted pieces, read again by ranges of keys over all shards.
 
 Each rule has a folder with three files a shard: the keys (8 bytes), the unit that each belongs to
-(4 bytes), and a table of documents (25 bytes each). What is in memory is one piece while a shard is read, and one
-range of keys while it is decided which come again; of the rest only the pages that are looked at.
+(4 bytes), and a table of documents (25 bytes each). In memory are one piece while a shard is read,
+and one range of keys while it is decided which come again.
 """
 
 import itertools
