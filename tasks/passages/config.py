@@ -2,7 +2,11 @@
 
 All rules look at the text as it comes in, and what they name is cut at once. Documents are ordered
 by a hash of their ids, so that no rule depends on shards; the first of equal passages is the one in
-the first document of that order.
+the first document of that order. If that document is dropped, as it repeats too much else, what it
+had first goes with it.
+
+On its own output a rule for lines or paragraphs finds nothing more. Cutting runs of words or
+sentences makes new neighbours, so there a run over a joint may stand twice by chance.
 """
 
 from typing import Literal
@@ -41,7 +45,8 @@ def _chars(default: int) -> int:
 class SiteLines(BaseModel):
     """Lines that a site repeats on page after page: its headers and footers.
 
-    Lines are alike if they differ in case, digits and punctuation only.
+    Lines are alike if they differ in case, digits and punctuation only. Short ones that come again
+    (``Backwards compatibility``) are headings of content more often than not.
     """
 
     model_config = FROZEN | ConfigDict(title="Lines of sites")
@@ -58,7 +63,7 @@ class SiteLines(BaseModel):
         le=1,
         description="… and so does one on three pages or more and such a share of all pages",
     )
-    min_chars: int = _chars(20)
+    min_chars: int = _chars(40)
     keep: Keep = _keep("none")
 
 

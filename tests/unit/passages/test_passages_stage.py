@@ -36,7 +36,7 @@ def rows(num_documents: int = 60) -> list[dict]:
     found = []
     for n in range(num_documents):
         host = f"site{n % 3}.example"
-        lines = [f"Home, news and contact of {host}", ""]
+        lines = [f"Home, news, about us, imprint and contact of {host}", ""]
         for _ in range(6):
             lines.append(sentence(draw, 30))
             if draw.random() < 0.3:
@@ -44,7 +44,7 @@ def rows(num_documents: int = 60) -> list[dict]:
             if draw.random() < 0.2:
                 start = draw.randrange(15)
                 lines.append(sentence(draw) + " " + " ".join(common[start : start + 4]))
-        lines += ["", f"Page {n} of many on {host}!"]
+        lines += ["", f"Page {n} of the very many pages there are on {host}!"]
         url = f"https://{host}/{n}"
         found.append({"id": f"{n:03}", "url": url, "text": "\n".join(lines)})
     return found
@@ -146,7 +146,7 @@ def pages(num: int, host: str, header: str, every: int) -> list[dict]:
 
 
 def test_lines_of_a_site_go_where_they_are_many_or_a_great_share(machine):
-    header = "Welcome to our pages, dear guest"
+    header = "Welcome to our pages, dear guest, and do come again"
     documents = [
         *pages(40, "often.example", header, 4),  # on ten pages
         *pages(36, "seldom.example", header, 4),  # on nine, a quarter
