@@ -1,8 +1,9 @@
 """Keys on disk: a shard's in sorted pieces, read again by ranges of keys over all shards.
 
-Each rule has a folder with three files a shard: the keys (8 bytes), the unit that each belongs to
-(4 bytes), and a table of documents (25 bytes each). In memory are one piece while a shard is read,
-and one range of keys while it is decided which come again.
+Each rule has a folder with four files a shard: the keys (8 bytes), the unit that each belongs to
+(4 bytes), where the sorted pieces end, and a table of documents (32 bytes each). In memory are one
+piece while a shard is read, and one range of keys while it is decided which come again; tables are
+mapped, not read, because every range looks up a little in each.
 """
 
 import itertools
@@ -20,7 +21,7 @@ UNITS = np.dtype(np.uint32)
 
 def key_names(rule: str, shard: int) -> list[str]:
     """The files of one shard's keys under one rule, below the folder of all keys."""
-    return [f"{rule}/{shard:05d}.{kind}" for kind in ("keys", "units", "npz")]
+    return [f"{rule}/{shard:05d}.{kind}" for kind in ("keys", "units", "pieces.npy", "npy")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +30,20 @@ class DocumentTable:
 
     orders: np.ndarray  # uint64, where each stands among all documents
     scopes: np.ndarray  # uint64; 0 for the whole corpus
-    is_seen: np.ndarray  # bool, whether the rules look at it
-    first_units: np.ndarray  # int64, the first unit of each, and the end of the last one
+    is_seen: np.ndarray  # int64, 1 for one that the rules look at
+    first_units: np.ndarray  # int64, the first unit of each, and one more: where the last ends
 
     @classmethod
     def load(cls, folder: Path, rule: str, shard: int) -> "DocumentTable":
         """Read what a KeyWriter wrote."""
-        with np.load(folder / key_names(rule, shard)[2]) as file:
-            return cls(**{name: file[name] for name in cls.__slots__})
+        table = np.load(folder / key_names(rule, shard)[3], mmap_mode="r")
+        orders, scopes, is_seen = table[:3, :-1]
+        return cls(
+            orders=orders.view(np.uint64),
+            scopes=scopes.view(np.uint64),
+            is_seen=is_seen,
+            first_units=table[3],
+        )
 
     def documents_of(self, units: np.ndarray) -> np.ndarray:
         """The row of the document that each unit is in."""
@@ -47,19 +54,25 @@ class KeyWriter:
     """Writes one shard's keys under one rule."""
 
     def __init__(self, folder: Path, rule: str, shard: int) -> None:
-        keys, units, self._table = (folder / name for name in key_names(rule, shard))
+        keys, units, *self._tables = (folder / name for name in key_names(rule, shard))
         keys.parent.mkdir(parents=True, exist_ok=True)
         self._files = keys.open("wb"), units.open("wb")
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self._num_waiting = self.num_keys = self._num_units = 0
         self._pieces = [0]
-        self._documents: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._documents: list[np.ndarray] = []
+        self._end_of_documents = 0
 
     def add_documents(
         self, orders: np.ndarray, scopes: np.ndarray, is_seen: np.ndarray, num_units: np.ndarray
     ) -> None:
         """Note the next documents, whether seen or not, and how many units each has."""
-        self._documents.append((orders, scopes, is_seen, num_units))
+        ends = self._end_of_documents + np.cumsum(num_units)
+        table = np.empty((4, len(orders)), np.int64)
+        table[0], table[1], table[2] = orders.view(np.int64), scopes.view(np.int64), is_seen
+        table[3] = ends - num_units
+        self._documents.append(table)
+        self._end_of_documents += int(num_units.sum())
 
     def add(self, keys: np.ndarray, units: np.ndarray, num_units: int) -> None:
         """Note the keys of the next texts, which have ``num_units`` units numbered from 0."""
@@ -75,17 +88,9 @@ class KeyWriter:
         self._flush()
         for file in self._files:
             file.close()
-        empty = np.empty(0, np.uint64)
-        columns = [*zip(*self._documents, strict=True)] or [(empty,)] * 4
-        orders, scopes, is_seen, num_units = map(np.concatenate, columns)
-        np.savez(
-            self._table,
-            orders=orders,
-            scopes=scopes,
-            is_seen=is_seen.astype(bool),
-            first_units=np.concatenate([[0], np.cumsum(num_units.astype(np.int64))]),
-            pieces=np.array(self._pieces),
-        )
+        end = np.array([[0], [0], [0], [self._end_of_documents]])
+        np.save(self._tables[0], np.array(self._pieces))
+        np.save(self._tables[1], np.concatenate([*self._documents, end], axis=1))
 
     def _flush(self) -> None:
         if not self._num_waiting:
@@ -137,9 +142,8 @@ def read_range(
 
 
 def _pieces(folder: Path, rule: str, shard: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    key_file, unit_file, table = (folder / name for name in key_names(rule, shard))
-    with np.load(table) as file:
-        pieces = file["pieces"]
+    key_file, unit_file, ends, _ = (folder / name for name in key_names(rule, shard))
+    pieces = np.load(ends)
     if len(pieces) == 1:
         return  # an empty file cannot be mapped
     keys = np.memmap(key_file, KEYS, "r")

@@ -38,6 +38,7 @@ from tasks.passages.units import run_keys, split
 
 KEYS_FOLDER = ".keys"
 COLUMNS = ["id", "url", "source", "kind", "text"]
+PAGES_NAME = "pages.npz"
 SHOWN_CHARS = 200
 COUNTED = ("passages", "characters", "documents")
 
@@ -59,13 +60,17 @@ def run(context: StageContext, config: PassagesConfig) -> Outcome:
             f"{KEYS_FOLDER}/{name}" for rule in rules for name in key_names(rule.name, index)
         ],
     )
+    for rule in rules:
+        _write_pages(folder, rule, len(shards))
     ranges = {rule.name: num_ranges(sum(size[rule.name] for size in sizes)) for rule in rules}
     pieces = [(rule, part) for rule in rules for part in range(ranges[rule.name])]
     context.map(
         write_repeats,
         [(folder, rule, len(shards), KeyRange(part, ranges[rule.name])) for rule, part in pieces],
         key="range",
-        names=lambda index: [f"{KEYS_FOLDER}/{_repeats_name(pieces[index][0], pieces[index][1])}"],
+        names=lambda index: [
+            f"{KEYS_FOLDER}/{_repeats_name(*pieces[index])}.{kind}" for kind in ("npy", "npz")
+        ],
     )
     top = {rule.name: _top(folder, rule, ranges[rule.name]) for rule in rules}
     results = context.map(
@@ -112,11 +117,12 @@ def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> 
     found, units = found[entries], units[entries]
     shards = np.searchsorted(bounds, entries, "right") - 1
     places = _places(folder, rule, found, units, shards)
-    cut, top = decide(places, rule, _pages(folder, rule, num_shards))
+    cut, top = decide(places, rule, _pages(folder, rule))
     cut = cut[np.lexsort((units[cut], shards[cut]))]
+    name = _repeats_name(rule, keys.index)
+    np.save(folder / f"{name}.npy", units[cut])
     np.savez(
-        folder / _repeats_name(rule, keys.index),
-        units=units[cut],
+        folder / f"{name}.npz",
         bounds=np.searchsorted(shards[cut], np.arange(num_shards + 1)),
         top_scopes=top.scopes,
         top_keys=found[top.entries],
@@ -192,9 +198,11 @@ class _Cuts:
     def __init__(self, folder: Path, rule: Rule, shard: int, num_ranges: int) -> None:
         found = [np.empty(0, np.int64)]
         for part in range(num_ranges):
-            with np.load(folder / _repeats_name(rule, part)) as file:
+            name = _repeats_name(rule, part)
+            with np.load(folder / f"{name}.npz") as file:
                 start, end = file["bounds"][shard : shard + 2]
-                found.append(file["units"][start:end].astype(np.int64))
+            units = np.load(folder / f"{name}.npy", mmap_mode="r")
+            found.append(units[start:end].astype(np.int64))
         self.rule = rule
         self.documents = DocumentTable.load(folder, rule.name, shard)
         self._units = np.unique(np.concatenate(found))
@@ -247,10 +255,7 @@ def _edited(
         else:
             edited[row] = text
             continue
-        by_rule = ", ".join(
-            f"{name} {sum(end - start for start, end in found)}"
-            for name, found in lost[row].items()
-        )
+        by_rule = ", ".join(f"{name} {_num_chars(cut)}" for name, cut in lost[row].items())
         details[row] = (
             f"{num_chars} of {len(texts[row])} characters come again ({by_rule}), "
             f"{num_left} words would be left"
@@ -278,15 +283,20 @@ def _places(
     return Places(keys=keys, orders=orders, documents=documents, units=places, scopes=scopes)
 
 
-def _pages(folder: Path, rule: Rule, num_shards: int) -> Pages:
-    """How many documents each scope has, where a rule asks for it; 16 bytes a scope."""
+def _write_pages(folder: Path, rule: Rule, num_shards: int) -> None:
+    """Save how many documents each scope has, where a rule asks for it; 16 bytes a scope."""
     scopes, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
     for shard in range(num_shards) if rule.min_pages else ():
         table = DocumentTable.load(folder, rule.name, shard)
-        new, num = np.unique(table.scopes[table.is_seen], return_counts=True)
+        new, num = np.unique(table.scopes[table.is_seen > 0], return_counts=True)
         scopes, of = np.unique(np.concatenate([scopes, new]), return_inverse=True)
         counts = np.bincount(of, np.concatenate([counts, num]), len(scopes)).astype(np.int64)
-    return Pages(scopes=scopes, counts=counts)
+    np.savez(folder / rule.name / PAGES_NAME, scopes=scopes, counts=counts)
+
+
+def _pages(folder: Path, rule: Rule) -> Pages:
+    with np.load(folder / rule.name / PAGES_NAME) as file:
+        return Pages(scopes=file["scopes"], counts=file["counts"])
 
 
 def _top(folder: Path, rule: Rule, num_ranges: int) -> np.ndarray:
@@ -296,7 +306,7 @@ def _top(folder: Path, rule: Rule, num_ranges: int) -> np.ndarray:
     names = ("scopes", "keys", "shards", "units", "counts", "documents")
     columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for part in range(num_ranges):
-        with np.load(folder / _repeats_name(rule, part)) as file:
+        with np.load(folder / f"{_repeats_name(rule, part)}.npz") as file:
             for name in names:
                 columns[name].append(file[f"top_{name}"])
     scopes, keys, *rest = map(np.concatenate, columns.values())
@@ -364,7 +374,7 @@ def _host(url: str) -> str:
 
 
 def _repeats_name(rule: Rule, part: int) -> str:
-    return f"{rule.name}/repeats-{part:05d}.npz"
+    return f"{rule.name}/repeats-{part:05d}"
 
 
 STAGE = Stage(name="passages", version=1, config=PassagesConfig, inputs=("documents",), run=run)
