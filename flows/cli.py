@@ -31,7 +31,7 @@ from tasks.common.report_markdown import funnel_rows, size_text, stage_markdown
 FLOWS = ("pipeline", "curate", "mixture-search", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
 MIXED_STAGES = ("mix", "tokens")
-DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
+DATA_STAGES = ("crawl", "extract", "filter", "dedup", "passages", "classify", "mix")
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
 

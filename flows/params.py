@@ -21,6 +21,7 @@ from tasks.extract.config import ExtractRules
 from tasks.filter.config import FilterConfig
 from tasks.instruct.config import InstructConfig
 from tasks.mix.config import MixConfig
+from tasks.passages.config import PassagesConfig
 from tasks.preferences.config import PreferencesConfig
 from tasks.pretrain.config import PretrainConfig
 from tasks.regmix.config import RegmixConfig
@@ -74,6 +75,7 @@ class Params(BaseModel):
     extract: ExtractRules = ExtractRules()
     filter: FilterConfig = FilterConfig()
     dedup: DedupParams = DedupParams()
+    passages: PassagesConfig = PassagesConfig()
     classify: ClassifyConfig = ClassifyConfig()
     mix: MixConfig = MixConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -27,6 +27,7 @@ from tasks.extract.task import extract
 from tasks.filter.task import filter
 from tasks.instruct.task import instruct
 from tasks.mix.task import mix
+from tasks.passages.task import passages
 from tasks.preferences.task import preferences
 from tasks.pretrain.task import pretrain
 from tasks.regmix.task import regmix
@@ -82,8 +83,8 @@ class Scores(NamedTuple):
 def curate(params: Params, run: Run) -> Corpus:
     """Pages to a mixture: crawl → extract → filter → signatures, source by source; all else after.
 
-    duplicates → dedup → classify → mix. A new source or crawl leaves the others' signatures as
-    they are.
+    duplicates → dedup → passages, where one of its rules is on → classify → mix. A new source or
+    crawl leaves the others' signatures as they are.
     """
     history: list[ArtifactRef] = []
     crawls: list[ArtifactRef] = []
@@ -100,9 +101,13 @@ def curate(params: Params, run: Run) -> Corpus:
         history += [pages, documents, kept[-1], signed[-1]]
     verdicts = run(duplicates, params.dedup.duplicates, {"signatures": signed, "pages": crawls})
     unique = run(dedup, DedupConfig(), {"documents": kept, "duplicates": [verdicts]})
+    history += [verdicts, unique]
+    if params.passages.is_on:
+        unique = run(passages, params.passages, {"documents": [unique]})
+        history.append(unique)
     classified = run(classify, params.classify, {"documents": [unique]})
     mixture = run(mix, params.mix, {"documents": [classified]})
-    return Corpus(mixture, classified, (*history, verdicts, unique))
+    return Corpus(mixture, classified, tuple(history))
 
 
 def encode(params: Params, corpus: Corpus, run: Run) -> ArtifactRef:

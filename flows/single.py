@@ -12,6 +12,7 @@ from flows.params import DedupParams, parse_model, with_changes
 from tasks.classify.stage import STAGE as CLASSIFY
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
 from tasks.common.page_table import PAGE_TABLE_NAME
+from tasks.common.passage_list import REPEATED_NAME
 from tasks.common.stage import Machine, Stage, materialise
 from tasks.common.store import Store
 from tasks.crawl.config import SourceConfig
@@ -24,12 +25,13 @@ from tasks.extract.stage import STAGE as EXTRACT
 from tasks.filter.stage import STAGE as FILTER
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.mix.stage import STAGE as MIX
+from tasks.passages.stage import STAGE as PASSAGES
 from tasks.signatures.stage import STAGE as SIGNATURES
 
 log = logging.getLogger("bloomery.stage")
 
-STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, CLASSIFY, MIX)}
-NOT_DATA = {MANIFEST_NAME, PAGE_TABLE_NAME}
+STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, PASSAGES, CLASSIFY, MIX)}
+NOT_DATA = {MANIFEST_NAME, PAGE_TABLE_NAME, REPEATED_NAME}
 
 
 def run_stage(

@@ -6,6 +6,7 @@ depends on the word alone, so that equal words have equal numbers in every text,
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ INK = 1  # not str.isspace()
 WORD = 2  # \w
 ALNUM = 4  # str.isalnum()
 ALPHA = 8  # str.isalpha()
+UNSPACED = 16  # of a script that puts no blanks between its words
+MARK = 32  # belongs to the character before it
 NUM_CODE_POINTS = 0x110000
 NUM_ASSIGNED = 0x33480  # what comes above is private, unassigned or invisible: ink and no more
 
@@ -26,6 +29,14 @@ MIX = np.uint64(0xD6E8FEB86659FD93)
 BLOCK_CHARS = 1 << 16  # stays in a processor's cache; a longer word makes a longer block
 BATCH_CHARS = 200_000  # so do arrays with an entry for each word of so much text
 BLANK = re.compile(r"\s")
+UNSPACED_BLOCKS = (  # first and last code point, Unicode 16
+    *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F)),  # Thai and Lao, Tibetan, Myanmar
+    *((0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF)),  # Khmer, Tai Le to New Tai Lue, Tham
+    *((0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x312F)),  # radicals, kana and Bopomofo
+    *((0x31A0, 0x31BF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF)),  # Han, with what
+    *((0xA9E0, 0xA9FF), (0xAA60, 0xAADF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F)),  # is between it
+    *((0x1B000, 0x1B16F), (0x20000, 0x3347F)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,22 +44,28 @@ class Words:
     """The words of some texts, in order, one text after another."""
 
     hashes: np.ndarray  # uint64
+    starts: np.ndarray  # int64, where the word begins in its text, in code points
     chars: np.ndarray  # int64, length in code points
     kinds: np.ndarray  # uint8, every kind that occurs in the word
     text: np.ndarray  # int64, the index of the text that the word is in
 
 
-def split_words(texts: Sequence[str], kind: int, *, with_hashes: bool = True) -> Words:
+def split_words(
+    texts: Sequence[str], kind: int, *, with_hashes: bool = True, unspaced: bool = False
+) -> Words:
     """Find the words of each text: its longest stretches of ``kind``.
 
     Args:
         texts: any texts.
         kind: INK for what ``text.split()`` finds, WORD for what ``re.findall(r"\\w+", text)`` does.
         with_hashes: who only counts words saves half of the time without; all are 0 then.
+        unspaced: whether each character of a script without blanks (Chinese, Japanese, Thai …) is
+            a word of its own, together with its marks; else what is between two blanks is one.
     """
-    blocks = list(_blocks(texts)) or [([], [])]
-    parts = [_split(pieces, np.array(of, int), kind, with_hashes) for of, pieces in blocks]
+    blocks = list(_blocks(texts)) or [[]]
+    parts = [_split(pieces, kind, with_hashes, unspaced) for pieces in blocks]
     return Words(
+        starts=np.concatenate([part.starts for part in parts]),
         hashes=np.concatenate([part.hashes for part in parts]),
         chars=np.concatenate([part.chars for part in parts]),
         kinds=np.concatenate([part.kinds for part in parts]),
@@ -75,19 +92,46 @@ def run_starts(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(is_start)
 
 
-def _split(pieces: Sequence[str], texts: np.ndarray, kind: int, with_hashes: bool) -> Words:
-    """Find the words of pieces, each of the text that ``texts`` says."""
-    codes = np.frombuffer("\n".join(pieces).encode("utf-32-le", "surrogatepass"), np.uint32)
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of a text."""
+
+    text: int  # the text's index
+    start: int  # where the piece begins in it
+    string: str
+
+
+def _split(pieces: Sequence[_Piece], kind: int, with_hashes: bool, unspaced: bool) -> Words:
+    joined = "\n".join(piece.string for piece in pieces)
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds = _kinds()[codes]
-    edges = np.flatnonzero(np.diff((kinds & kind) > 0, prepend=False, append=False))
-    starts, ends = edges[::2], edges[1::2]
-    piece_starts = np.cumsum([0, *(len(piece) + 1 for piece in pieces[:-1])])
+    starts, ends = _bounds(kinds, kind, unspaced)
+    here = np.cumsum([0, *(len(piece.string) + 1 for piece in pieces[:-1])])
+    of = np.searchsorted(here, starts, "right") - 1
+    shifts = np.array([piece.start for piece in pieces], int) - here[: len(pieces)]
+    texts = np.array([piece.text for piece in pieces], int)
     return Words(
         hashes=_hash(codes, starts, ends) if with_hashes else np.zeros(len(starts), np.uint64),
+        starts=starts + shifts[of],
         chars=ends - starts,
         kinds=np.bitwise_or.reduceat(kinds, starts) if len(starts) else kinds[:0],
-        text=texts[np.searchsorted(piece_starts, starts, "right") - 1],
+        text=texts[of],
     )
+
+
+def _bounds(kinds: np.ndarray, kind: int, unspaced: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where words begin and end."""
+    is_in = (kinds & kind) > 0
+    if not (unspaced and (kinds & UNSPACED).any()):
+        edges = np.flatnonzero(np.diff(is_in, prepend=False, append=False))
+        return edges[::2], edges[1::2]
+    is_mark = (kinds & MARK) > 0
+    base = np.maximum.accumulate(np.where(is_mark, 0, np.arange(len(kinds))))
+    is_single = (kinds[base] & UNSPACED) > 0
+    goes_on = is_in[1:] & is_in[:-1] & (is_mark[1:] | ~(is_single[1:] | is_single[:-1]))
+    starts = np.flatnonzero(is_in & ~np.concatenate([[False], goes_on]))
+    ends = np.flatnonzero(is_in & ~np.concatenate([goes_on, [False]])) + 1
+    return starts, ends
 
 
 def _hash(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -100,33 +144,31 @@ def _hash(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
     return hashes ^ (hashes >> np.uint64(32))
 
 
-def _blocks(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
-    """Pieces of texts that make some BLOCK_CHARS together, with their texts' indices."""
-    indices: list[int] = []
-    pieces: list[str] = []
+def _blocks(texts: Sequence[str]) -> Iterator[list[_Piece]]:
+    """Pieces of texts that make some BLOCK_CHARS together."""
+    pieces: list[_Piece] = []
     num_chars = 0
     for index, text in enumerate(texts):
-        for piece in _pieces(text):
-            indices.append(index)
+        for piece in _pieces(index, text):
             pieces.append(piece)
-            num_chars += len(piece) + 1
+            num_chars += len(piece.string) + 1
             if num_chars >= BLOCK_CHARS:
-                yield indices, pieces
-                indices, pieces, num_chars = [], [], 0
+                yield pieces
+                pieces, num_chars = [], 0
     if pieces:
-        yield indices, pieces
+        yield pieces
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(index: int, text: str) -> Iterator[_Piece]:
     """A text, cut at blanks if it is long."""
     start = 0
     while len(text) - start > BLOCK_CHARS:
         blank = BLANK.search(text, start + BLOCK_CHARS)
         if not blank:
             break
-        yield text[start : blank.start()]
+        yield _Piece(index, start, text[start : blank.start()])
         start = blank.end()
-    yield text[start:] if start else text
+    yield _Piece(index, start, text[start:] if start else text)
 
 
 @cache
@@ -144,6 +186,10 @@ def _kinds() -> np.ndarray:
     assigned[is_alnum] |= ALNUM | WORD
     assigned[where(str.isalpha)] |= ALPHA
     assigned[ord("_")] |= WORD
+    is_mark = where(lambda character: unicodedata.category(character).startswith("M"))
+    for first, last in UNSPACED_BLOCKS:
+        assigned[first : last + 1][~is_mark[first : last + 1]] |= UNSPACED
+    assigned[is_mark] |= MARK
     return kinds
 
 

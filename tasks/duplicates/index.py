@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.common.minhash import band_keys
 from tasks.common.shard import count_rows
 from tasks.common.signature_index import signatures_name
 from tasks.common.store import Artifact
 
 ROWS_AT_A_TIME = 1 << 16
 PAIRS_AT_A_TIME = 1 << 15
-MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,3 @@ class Index:
         artifact, name = self.shards[shard]
         signatures: np.ndarray = np.load(artifact.fetch(signatures_name(name)), mmap_mode="r")
         return signatures
-
-
-def band_keys(signatures: np.ndarray) -> np.ndarray:
-    """One 64-bit key for each column: equal where all lines are equal."""
-    keys = np.zeros(signatures.shape[1], np.uint64)
-    for line in signatures:
-        keys = (keys ^ (keys >> np.uint64(29))) * MIX + line
-    return keys ^ (keys >> np.uint64(32))

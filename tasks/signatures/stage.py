@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.common.minhash import Signer, exact_key, fold, shingle
 from tasks.common.shard import count_rows, part_name, read_tables
 from tasks.common.signature_index import (
     KEYS_SCHEMA,
@@ -24,7 +25,6 @@ from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.common.words import batches
 from tasks.signatures.config import SignaturesConfig
-from tasks.signatures.minhash import Signer, exact_key, fold, shingle
 
 
 def run(context: StageContext, config: SignaturesConfig) -> Outcome:

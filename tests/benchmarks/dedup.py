@@ -30,11 +30,10 @@ import zstandard
 from datasketch import MinHash, MinHashLSH
 
 from flows.params import DedupParams
+from tasks.common.minhash import Shingles, Signer, band_keys, fold, shingle
 from tasks.common.stage import Machine
 from tasks.common.words import batches
 from tasks.duplicates.curve import best_bands, find_probability
-from tasks.duplicates.index import band_keys
-from tasks.signatures.minhash import Shingles, Signer, fold, shingle
 from tests.benchmarks.filters import best_seconds, extracted_texts, sign, sign_datasketch
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 from tests.stages import given, judge

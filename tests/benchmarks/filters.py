@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import zstandard
 from datasketch import MinHash
 
+from tasks.common.minhash import Signer, fold, shingle
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.common.words import batches
@@ -38,7 +39,6 @@ from tasks.filter import c4, measure, view
 from tasks.filter.breach import Breach
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import Candidate, judge
-from tasks.signatures.minhash import Signer, fold, shingle
 from tests.benchmarks.pipeline import HERE, HOW_TO_INSTALL
 
 NUM_PERMUTATIONS = 112

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.common.minhash import fold, shingle
 from tasks.duplicates.config import DuplicatesConfig
 from tasks.signatures.config import SignaturesConfig
-from tasks.signatures.minhash import fold, shingle
 from tests.benchmarks.dedup import (
     PERMUTATIONS,
     edition_rates,

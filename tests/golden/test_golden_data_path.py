@@ -23,12 +23,29 @@ from tasks.filter.config import FilterConfig
 from tasks.filter.stage import STAGE as FILTER
 from tasks.mix.config import MixConfig
 from tasks.mix.stage import STAGE as MIX
+from tasks.passages.config import (
+    NearParagraphs,
+    Paragraphs,
+    PassagesConfig,
+    SiteLines,
+    Spans,
+    Substrings,
+)
+from tasks.passages.stage import STAGE as PASSAGES
 from tasks.signatures.config import SignaturesConfig
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tests.golden.golden import check_golden
 from tests.unit.extract.archive_fixtures import given_archives, http, pack, record
 
 TOPICS = {"sea": "anchor mast harbour tide keel", "kitchen": "flour oven dough whisk garlic"}
+
+ALL_PASSAGES = PassagesConfig(
+    site_lines=SiteLines(on=True, min_pages=20),
+    paragraphs=Paragraphs(on=True, scope="host"),
+    spans=Spans(on=True, num_sentences=2),
+    substrings=Substrings(on=True, num_words=5),
+    near_paragraphs=NearParagraphs(on=True, min_words=10),
+)
 
 
 def words(seed: str, vocabulary: list[str], count: int) -> str:
@@ -83,6 +100,8 @@ def test_the_data_path_makes_what_it_made(machine: Machine, store: Store):
     check_golden(DUPLICATES, store, store.manifest(judged))
     unique = make(DEDUP, DedupConfig(), machine, documents=[filtered], duplicates=[judged])
     check_golden(DEDUP, store, store.manifest(unique))
+    cut = make(PASSAGES, ALL_PASSAGES, machine, documents=[extracted[0]])
+    check_golden(PASSAGES, store, store.manifest(cut))
     config = ClassifyConfig(quality_reference_sources=["sea"], dimensions=4, buckets=1_000)
     classified = make(CLASSIFY, config, machine, documents=[unique])
     check_golden(CLASSIFY, store, store.manifest(classified))

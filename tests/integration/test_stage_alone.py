@@ -63,6 +63,10 @@ def test_the_data_stages_one_after_another_on_plain_files(archive, tmp_path):
     assert kept.funnel.num_kept == 3
     unique = _stage("dedup", tmp_path / "kept" / "part-00000.parquet", tmp_path / "unique")
     assert unique.funnel.dropped == {"near_duplicate": 2}
+    cut = _stage("passages", texts, tmp_path / "cut", "paragraphs.on=true", "min_left_words=2")
+    assert cut.funnel.dropped == {"little_left": 2}
+    again = _stage("dedup", tmp_path / "cut", tmp_path / "again")
+    assert again.funnel.num_in == cut.funnel.num_kept, "repeated.jsonl is no document"
 
 
 def test_packed_jsonl_with_bad_lines_that_are_set_aside_and_counted(tmp_path, caplog):
@@ -185,6 +189,7 @@ def test_code_is_taken_with_its_licence(tmp_path):
         (["stage", "crawl", "--output", "out", "--set", "type=tape"], "type"),
         (["stage", "extract", "--input", "nowhere.warc.gz", "--output", "out"], "nowhere.warc.gz"),
         (["stage", "filter", "--input", "x.docx", "--output", "out"], "x.docx"),
+        (["stage", "passages", "--input", __file__, "--output", "out"], "documents are read from"),
         (["run", "pipeline", "--set", "train.steps=0"], "train.steps"),
         (["run", "pipeline", "--set", "train.step=1"], "there is no 'step'; known here: model"),
         (["run", "pipeline", "--set", "train.steps"], "write --set path.to.field=value"),

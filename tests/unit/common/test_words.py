@@ -45,6 +45,9 @@ def test_words_are_what_python_splits(kind, split, block_chars, monkeypatch):
         found = split_words(texts, kind)
         assert found.text.tolist() == [at for at, _ in expected]
         assert found.chars.tolist() == [len(word) for _, word in expected]
+        ends = found.starts + found.chars
+        places = zip(found.text.tolist(), found.starts.tolist(), ends.tolist(), strict=True)
+        assert [(at, texts[at][start:end]) for at, start, end in places] == expected
         for bit, test in ((ALNUM, str.isalnum), (ALPHA, str.isalpha)):
             has = [any(map(test, word)) for _, word in expected]
             np.testing.assert_array_equal(found.kinds & bit > 0, has)
@@ -73,3 +76,21 @@ def test_batches_hold_every_text_once_and_in_order(texts: list[str]):
     found = list(words.batches(texts))
     assert [text for part in found for text in texts[part]] == texts
     assert all(texts[part] for part in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one 漢字かな two", ["one", "漢", "字", "か", "な", "two"]),
+        ("abc漢，abc。", ["abc", "漢", "，abc。"]),
+        ("กิน ขาว", ["กิ", "น", "ข", "า", "ว"]),
+        ("e\u0301te\u0301 が か\u3099x", ["e\u0301te\u0301", "が", "か\u3099", "x"]),
+        ("한국어 말", ["한국어", "말"]),
+    ],
+)
+def test_in_scripts_without_blanks_each_character_with_its_marks_is_a_word(text, expected):
+    found = split_words([text], INK, unspaced=True)
+    ends = found.starts + found.chars
+    assert [text[a:b] for a, b in zip(found.starts, ends, strict=True)] == expected
+    alone = [split_words([word], INK).hashes[0] for word in expected]
+    assert found.hashes.tolist() == [int(number) for number in alone]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tasks.common.minhash import band_keys
 from tasks.duplicates import components
 from tasks.duplicates.components import Components, followers, neighbours
-from tasks.duplicates.index import band_keys
 
 NUM_ROWS = 20
 row = st.integers(0, NUM_ROWS - 1)

@@ -11,8 +11,8 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.common.minhash import Signer, exact_key, fold, shingle
 from tasks.common.words import batches
-from tasks.signatures.minhash import Signer, exact_key, fold, shingle
 
 WORDS = [f"word{n}" for n in range(400)]
 TEXT = " ".join(WORDS)

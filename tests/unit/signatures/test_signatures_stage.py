@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.common.minhash import Signer, exact_key, fold, shingle
 from tasks.common.signature_index import instants, page_keys, signatures_name, url_keys
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tasks.signatures.config import SignaturesConfig
-from tasks.signatures.minhash import Signer, exact_key, fold, shingle
 from tasks.signatures.stage import STAGE
 from tests.stages import given
 

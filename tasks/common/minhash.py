@@ -79,3 +79,15 @@ def _murmur_finish(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return values ^ (values >> np.uint32(16))
+
+
+def band_keys(lines: np.ndarray) -> np.ndarray:
+    """One 64-bit key for each column of a band's lines: equal where all lines are equal.
+
+    Args:
+        lines: the hashes under each permutation of the band, a line each.
+    """
+    keys = np.zeros(lines.shape[1], np.uint64)
+    for line in lines:
+        keys = (keys ^ (keys >> np.uint64(29))) * SHINGLE_BASE + line
+    return keys ^ (keys >> np.uint64(32))

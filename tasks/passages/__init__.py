@@ -1,0 +1,1 @@
+"""Passages: documents in, the same documents without what stands elsewhere already."""
