@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FLOWS = ("pipeline", "curate", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
-DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classify", "mix")
+DATA_STAGES = ("crawl", "extract", "filter", "dedup", "classifiers", "classify", "mix")
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
 
@@ -289,6 +289,8 @@ def stage(
     \b
     bloomery stage extract --input pages.warc.gz --output texts
     bloomery stage filter --input texts --output kept --set min_words=30
+    bloomery stage classifiers --input kept --output judges --set 'toxicity.files=[toxic.jsonl]'
+    bloomery stage classify --input kept --input judges --output scored
     bloomery stage crawl --output pages --set type=common-crawl \\
       --set crawl_id=CC-MAIN-2026-43 --set 'registered_domains=[python.org]'
     """

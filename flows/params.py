@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tasks.classifiers.config import ClassifiersConfig
 from tasks.classify.config import ClassifyConfig
 from tasks.compare.config import CompareConfig
 from tasks.crawl.config import SourceConfig
@@ -42,6 +43,7 @@ class Params(BaseModel):
     extract: ExtractRules = ExtractRules()
     filter: FilterConfig = FilterConfig()
     dedup: DedupConfig = DedupConfig()
+    classifiers: ClassifiersConfig = ClassifiersConfig()
     classify: ClassifyConfig = ClassifyConfig()
     mix: MixConfig = MixConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from pydantic import BaseModel
 
 from flows.params import Params
+from tasks.classifiers.task import classifiers
 from tasks.classify.task import classify
 from tasks.common.manifest import ArtifactRef
 from tasks.common.stage_task import StageTask
@@ -76,7 +77,9 @@ class Scores(NamedTuple):
 
 
 def curate(params: Params, run: Run) -> Corpus:
-    """Pages to a mixture: crawl → extract → filter, source by source; dedup → classify → mix."""
+    """Pages to a mixture: crawl → extract → filter, source by source; then dedup → classifiers →
+    classify → mix.
+    """
     history: list[ArtifactRef] = []
     crawls: list[ArtifactRef] = []
     kept: list[ArtifactRef] = []
@@ -87,7 +90,8 @@ def curate(params: Params, run: Run) -> Corpus:
         crawls.append(pages)
         history += [pages, documents, kept[-1]]
     unique = run(dedup, params.dedup, {"documents": kept, "pages": crawls})
-    classified = run(classify, params.classify, {"documents": [unique]})
+    judges = _judges(params, unique, run)
+    classified = run(classify, params.classify, {"documents": [unique], "classifiers": [judges]})
     mixture = run(mix, params.mix, {"documents": [classified]})
     return Corpus(mixture, classified, (*history, unique))
 
@@ -145,6 +149,13 @@ def conclude(
             "comparison": [scores.comparison],
         },
     )
+
+
+def _judges(params: Params, documents: ArtifactRef, run: Run) -> ArtifactRef:
+    """Classifiers that the documents teach, or those of an earlier run."""
+    if params.classifiers.pinned:
+        return ArtifactRef.parse(params.classifiers.pinned)
+    return run(classifiers, params.classifiers, {"documents": [documents]})
 
 
 def _extraction(params: Params, source: SourceConfig) -> ExtractConfig:

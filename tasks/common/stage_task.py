@@ -18,8 +18,9 @@ from prefect.states import Completed
 from pydantic import BaseModel
 
 from tasks.common.manifest import ArtifactRef
-from tasks.common.report_markdown import stage_markdown
+from tasks.common.report_markdown import plots_of, stage_markdown
 from tasks.common.stage import Machine, Stage, materialise
+from tasks.common.store import Store
 
 WATCH_SECONDS = 10.0
 ENDED = {StateType.CANCELLING, StateType.CANCELLED, StateType.CRASHED}
@@ -82,7 +83,9 @@ def _make(
     )
     create_markdown_artifact(
         key=f"{stage.name}-{label}".strip("-").lower(),
-        markdown=stage_markdown(manifest, was_cached=was_cached),
+        markdown=stage_markdown(
+            manifest, was_cached=was_cached, plots=plots_of(Store(machine.store).open(manifest.ref))
+        ),
         description=f"{stage.name} {label}".strip(),
     )
     if was_cached:

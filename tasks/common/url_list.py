@@ -44,6 +44,10 @@ class UrlList:
             return None
         return next((name for name in _names(spelled) if name in self._entries), None)
 
+    def names_exactly(self, url: str) -> bool:
+        """Whether an entry is this very address, rather than its host or a folder above it."""
+        return _spell(url) in self._entries
+
 
 def _spell(url: str) -> str | None:
     """``host/path?query`` in one spelling, without what makes no difference."""

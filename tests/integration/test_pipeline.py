@@ -16,7 +16,17 @@ from tests.integration.small import small_params, write_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 BLOOMERY = [sys.executable, "-c", "from flows.cli import main; main()"]
-AFTER_FILTER = {"dedup", "classify", "mix", "tokenizer", "tokens", "instruct", "pretrain", "sft"}
+AFTER_FILTER = {
+    "dedup",
+    "classifiers",
+    "classify",
+    "mix",
+    "tokenizer",
+    "tokens",
+    "instruct",
+    "pretrain",
+    "sft",
+}
 AFTER_FILTER |= {"preferences", "dpo", "evaluate base", "evaluate sft", "evaluate aligned"}
 AFTER_FILTER |= {"compare", "report"}
 
@@ -103,7 +113,7 @@ def test_a_changed_filter_reruns_exactly_the_stages_after_it(box):
     box.bloomery("run", "curate", "--params", box.params("filter.min_words=6"))
     made = [row for row in box.artifacts() if row["artifact"] not in before]
     stages = [row["artifact"].partition("/")[0] for row in made]
-    assert sorted(stages) == ["classify", "dedup", "filter", "filter", "mix"]
+    assert sorted(stages) == ["classifiers", "classify", "dedup", "filter", "filter", "mix"]
 
 
 def test_lineage_leads_from_the_model_to_the_pages_and_back(box):
