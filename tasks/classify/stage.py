@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.rules import LOW_QUALITY, TOXIC, low_quality, thresholds
-from tasks.common.classifier import Classifier, load_classifiers
+from tasks.common.classifier import Classifiers, load_classifiers, of_each_label
 from tasks.common.document import DOCUMENT_SCHEMA
 from tasks.common.funnel import Funnel
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
@@ -59,7 +59,7 @@ def score_shard(
     artifact: Artifact, name: str, classifiers: Artifact, folder: Path, index: int, group_by: str
 ) -> dict[str, int]:
     """Save one shard's scores."""
-    loaded = load_classifiers(classifiers)
+    loaded = Classifiers(load_classifiers(classifiers))
     num_rows = 0
     with pq.ParquetWriter(folder / _scores_name(index), SCORES_SCHEMA, compression="zstd") as file:
         for table in read_tables(artifact.fetch(name)):
@@ -98,20 +98,20 @@ def write_shard(
     return {"funnel": shard.funnel.model_dump(), "num_tagged": num_tagged}
 
 
-def _scored(table: pa.Table, loaded: dict[str, Classifier], group_by: str) -> pa.Table:
+def _scored(table: pa.Table, loaded: Classifiers, group_by: str) -> pa.Table:
     """The scores of one table; quality and toxicity are prose's alone."""
-    texts = table["text"].to_pylist()
-    is_prose = [kind == "prose" for kind in table["kind"].to_pylist()]
-    domains, domain_score, domain_scores = _domains(table, texts, loaded.get("domain"))
-    quality = loaded.get("quality")
-    references = set(quality.card.reference_sources) if quality else set()
-    quality_score = _prose_scores(texts, is_prose, quality)
+    found = loaded.scores(table["text"].to_pylist())
+    is_prose = np.array(table["kind"].to_pylist(), object) == "prose"
+    domains, domain_score, domain_scores = _domains(table, found.get("domain"), loaded)
+    quality = loaded.cards.get("quality")
+    references = set(quality.reference_sources) if quality else set()
+    quality_score = _prose_scores(is_prose, found.get("quality"))
     columns = {
         "domain": domains,
         "domain_score": domain_score,
         "domain_scores": domain_scores,
         "quality_score": quality_score,
-        "toxicity_score": _prose_scores(texts, is_prose, loaded.get("toxicity")),
+        "toxicity_score": _prose_scores(is_prose, found.get("toxicity")),
         "can_drop": [
             score is not None and source not in references
             for score, source in zip(quality_score, table["source"].to_pylist(), strict=True)
@@ -130,43 +130,36 @@ def _groups(table: pa.Table, domains: list[str | None], group_by: str) -> list[s
 
 
 def _domains(
-    table: pa.Table, texts: list[str], classifier: Classifier | None
+    table: pa.Table, scores: np.ndarray | None, loaded: Classifiers
 ) -> tuple[list[str | None], list[float | None], list[list[tuple[str, float]] | None]]:
     """Each document's subject: the one that it has, or the likeliest; how likely that is, and all.
 
     A subject that the classifier does not know has no probability.
     """
     known = table["domain"].to_pylist()
-    if classifier is None:
+    if scores is None:
         return known, [None] * len(known), [None] * len(known)
-    labels = classifier.card.labels
+    labels = loaded.cards["domain"].labels
+    of_label = {label: index for index, label in enumerate(labels)}
     subjects: list[str | None] = []
-    scores: list[float | None] = []
+    own_scores: list[float | None] = []
     maps: list[list[tuple[str, float]] | None] = []
-    for own, row in zip(known, classifier.class_scores(texts), strict=True):
-        if np.isnan(row[0]):
-            subjects.append(own)
-            scores.append(None)
-            maps.append(None)
-            continue
-        subject = own if own is not None else labels[int(row.argmax())]
+    rows = of_each_label(scores)
+    for own, row, likeliest in zip(known, rows.tolist(), rows.argmax(axis=1), strict=True):
+        has_words = row[0] == row[0]
+        subject = own if own is not None or not has_words else labels[likeliest]
+        index = of_label.get(subject or "") if has_words else None
         subjects.append(subject)
-        scores.append(float(row[labels.index(subject)]) if subject in labels else None)
-        maps.append(list(zip(labels, row.tolist(), strict=True)))
-    return subjects, scores, maps
+        own_scores.append(None if index is None else row[index])
+        maps.append(list(zip(labels, row, strict=True)) if has_words else None)
+    return subjects, own_scores, maps
 
 
-def _prose_scores(
-    texts: list[str], is_prose: list[bool], classifier: Classifier | None
-) -> list[float | None]:
-    found: list[float | None] = [None] * len(texts)
-    places = [place for place, prose in enumerate(is_prose) if prose]
-    if classifier is None or not places:
-        return found
-    scores = classifier.scores([texts[place] for place in places])[:, 0]
-    for place, score in zip(places, scores.tolist(), strict=True):
-        found[place] = None if np.isnan(score) else score
-    return found
+def _prose_scores(is_prose: np.ndarray, scores: np.ndarray | None) -> list[float | None]:
+    if scores is None:
+        return [None] * len(is_prose)
+    has_score = is_prose & ~np.isnan(scores[:, 0])
+    return [s if has else None for s, has in zip(scores[:, 0].tolist(), has_score, strict=True)]
 
 
 def _limits(folder: Path, num_shards: int, config: ClassifyConfig) -> dict[str, float]:

@@ -6,7 +6,8 @@ window. Both give each window a raw number a label; the card says how these are 
 the document.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -79,6 +80,19 @@ class LinearModel:
         with np.load(path) as arrays:
             return cls(arrays["weights"], arrays["bias"])
 
+    @classmethod
+    def joined(cls, models: Sequence["LinearModel"]) -> "LinearModel":
+        """One model with the columns of several, which reads a text once for all of them."""
+        return cls(
+            np.hstack([model._weights for model in models]),
+            np.concatenate([model._bias for model in models]),
+        )
+
+    @property
+    def num_columns(self) -> int:
+        """How many raw numbers a window has."""
+        return len(self._bias)
+
     def save(self, path: Path) -> None:
         """Write the model; equal models have equal bytes."""
         np.savez_compressed(path, weights=self._weights, bias=self._bias)
@@ -87,7 +101,7 @@ class LinearModel:
         """Raw numbers of every window."""
         values, of_text, num_words = [np.zeros((0, len(self._bias)))], [], []
         for part, windows in windows_of(texts):
-            values.append(windows.sums(self._weights) + self._bias)
+            values.append(windows.matrix() @ self._weights + self._bias)
             of_text.append(windows.text + part.start)
             num_words.append(windows.num_words)
         none = [np.zeros(0, np.int64)]
@@ -135,6 +149,34 @@ class Classifier:
     def class_scores(self, texts: list[str]) -> np.ndarray:
         """(texts, labels), also of two labels."""
         return of_each_label(self.scores(texts))
+
+
+class Classifiers:
+    """All classifiers of an artifact; what they have in common is done once."""
+
+    def __init__(self, classifiers: Mapping[str, Classifier]) -> None:
+        self.cards = {purpose: one.card for purpose, one in classifiers.items()}
+        linear = {
+            purpose: one.model
+            for purpose, one in classifiers.items()
+            if isinstance(one.model, LinearModel)
+        }
+        self._linear = LinearModel.joined(list(linear.values())) if linear else None
+        self._columns: dict[str, slice] = {}
+        end = 0
+        for purpose, model in linear.items():
+            self._columns[purpose] = slice(end, end := end + model.num_columns)
+        self._others = {p: one for p, one in classifiers.items() if p not in linear}
+
+    def scores(self, texts: list[str]) -> dict[str, np.ndarray]:
+        """The scores of each classifier, as ``Classifier.scores`` gives them."""
+        found = {purpose: one.scores(texts) for purpose, one in self._others.items()}
+        if self._linear:
+            raw = self._linear.raw(texts)
+            for purpose, columns in self._columns.items():
+                own = replace(raw, values=raw.values[:, columns])
+                found[purpose] = read(own, self.cards[purpose])
+        return found
 
 
 def load_classifiers(artifact: Artifact) -> dict[str, Classifier]:

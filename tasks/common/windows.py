@@ -33,25 +33,15 @@ class Windows:
     num_words: np.ndarray  # (windows,) int64, 48 to 95, or all of a short text
     text: np.ndarray  # (windows,) int64, which text each window is of
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """(windows, labels): the sum of ``values``, (buckets, labels), over each window's n-grams,
-        divided by the root of their number.
-        """
-        if not len(self.starts):
-            return np.zeros((0, values.shape[1]), values.dtype)
-        of_words = values[self.singles] + values[self.pairs]
-        return np.asarray(
-            np.add.reduceat(of_words, self.starts) / np.sqrt(2.0 * self.num_words)[:, None]
-        )
-
     def matrix(self) -> sp.csr_matrix:
-        """(windows, buckets): what ``sums`` multiplies with, for training."""
-        window = np.repeat(np.arange(len(self.starts)), self.num_words)
-        shares = 1 / np.sqrt(2.0 * self.num_words)
-        rows = np.concatenate([window, window])
-        columns = np.concatenate([self.singles, self.pairs])
-        shape = (len(self.starts), NUM_BUCKETS)
-        return sp.csr_matrix((shares[rows], (rows, columns)), shape=shape)
+        """(windows, buckets), float32: how often each n-gram is in each window, divided by the root
+        of the number of n-grams there. An n-gram that is there twice has two entries, to be added.
+        """
+        columns = np.stack([self.singles, self.pairs], axis=1).ravel()
+        ends = 2 * np.append(self.starts, len(self.singles))
+        shares = (1 / np.sqrt(2.0 * self.num_words)).astype(np.float32)
+        values = np.repeat(shares, 2 * self.num_words)
+        return sp.csr_matrix((values, columns, ends), shape=(len(self.starts), NUM_BUCKETS))
 
 
 def windows_of(texts: Sequence[str]) -> Iterator[tuple[slice, Windows]]:

@@ -14,19 +14,8 @@ from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
 from tests.stages import given
 
-KITCHEN = (
-    "flour",
-    "butter",
-    "oven",
-    "dough",
-    "simmer",
-    "whisk",
-    "garlic",
-    "recipe",
-    "spoon",
-    "onion",
-)
-HARBOUR = ("anchor", "mast", "harbour", "tide", "keel", "rudder", "sail", "captain", "rope", "deck")
+KITCHEN = ("flour", "butter", "oven", "dough", "simmer", "whisk", "garlic", "recipe", "spoon")
+HARBOUR = ("anchor", "mast", "harbour", "tide", "keel", "rudder", "sail", "captain", "rope")
 FILLER = ("the", "a", "and", "of", "to", "with", "for", "in", "on", "at")
 
 

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.classifiers.config import ClassifiersConfig
 from tasks.classify.config import ClassifyConfig
+from tasks.common.classifier import Classifiers, load_classifiers
 from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.stage import Machine
+from tasks.common.store import Store
 from tests.stages import given
 from tests.unit.classify.corpus import KITCHEN, classify, documents, read, text_of, train
 
@@ -105,3 +108,12 @@ def test_the_same_documents_for_any_number_of_workers(tmp_path: Path):
         manifest = classify(machine, ClassifyConfig(drop_lowest_share=0.1), *taught)
         found.append([(entry.name, entry.sha256) for entry in manifest.files])
     assert found[0] == found[1]
+
+
+def test_several_classifiers_at_once_say_what_each_says_alone(machine: Machine, taught):
+    classifiers = load_classifiers(Store(machine.store).open(taught[0].ref))
+    assert len(classifiers) == 2
+    texts = [row["text"] for row in documents(9)] + [""]
+    together = Classifiers(classifiers).scores(texts)
+    for purpose, classifier in classifiers.items():
+        np.testing.assert_allclose(together[purpose], classifier.scores(texts), rtol=1e-5)
