@@ -27,27 +27,36 @@ def area_under_curve(scores: Sequence[float], is_positive: Sequence[bool]) -> fl
     return (rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
 
 
-def reliability(probabilities: np.ndarray, is_right: np.ndarray) -> list[dict[str, float]]:
+def reliability(
+    probabilities: np.ndarray, is_right: np.ndarray, weights: np.ndarray | None = None
+) -> list[dict[str, float]]:
     """The reliability curve (DeGroot and Fienberg 1983): what was said and what came true, in bins
     of equal width; those that are empty are left out.
     """
+    weights = np.ones(len(probabilities)) if weights is None else weights
     which = np.minimum((probabilities * NUM_BINS).astype(int), NUM_BINS - 1)
     return [
         {
-            "said": float(probabilities[which == number].mean()),
-            "true": float(is_right[which == number].mean()),
-            "num": int((which == number).sum()),
+            "said": float(np.average(probabilities[here], weights=weights[here])),
+            "true": float(np.average(is_right[here], weights=weights[here])),
+            "weight": float(weights[here].sum()),
         }
-        for number in np.unique(which)
+        for here in (which == number for number in np.unique(which))
     ]
+
+
+def equal_weights(kinds: np.ndarray) -> np.ndarray:
+    """Weights by which each of the kinds that occur weighs as much as the others."""
+    _, which, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    return np.asarray(1 / counts[which])
 
 
 def calibration_error(curve: Sequence[dict[str, float]]) -> float | None:
     """Expected calibration error (Naeini et al. 2015): the mean distance between the two."""
-    total = sum(bin_["num"] for bin_ in curve)
+    total = sum(bin_["weight"] for bin_ in curve)
     if not total:
         return None
-    return float(sum(bin_["num"] * abs(bin_["said"] - bin_["true"]) for bin_ in curve) / total)
+    return float(sum(bin_["weight"] * abs(bin_["said"] - bin_["true"]) for bin_ in curve) / total)
 
 
 def histogram(scores: np.ndarray) -> list[int]:
@@ -97,7 +106,7 @@ def logit_scale(values: np.ndarray, is_positive: np.ndarray) -> tuple[float, flo
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
     if min(num_positive, num_negative) < MIN_TO_CALIBRATE:
         return 1.0, 0.0
-    weight = np.where(positive, 0.5 / num_positive, 0.5 / num_negative)
+    weight = equal_weights(positive) / 2
     # Platt's targets: never quite sure, so that kinds that are set apart have a finite scale.
     sure, unsure = (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2)
     target = np.where(positive, sure, unsure)

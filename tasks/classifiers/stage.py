@@ -7,6 +7,7 @@ What they say of every document is the classify stage's business.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tasks.classifiers.measures import (
     calibration_error,
     class_measures,
     class_scale,
+    equal_weights,
     histogram,
     logit_scale,
     points_measures,
@@ -49,7 +51,7 @@ from tasks.common.stage import Outcome, Stage, StageContext
 
 HIDDEN_FOLDER = ".classifiers"
 HELD_OUT_NAME, LABELS_NAME = "held-out.json", "labels.jsonl"
-TEXTS_PER_BATCH = 256
+WORD = re.compile(r"\w")  # without words there is nothing to measure
 
 
 def run(context: StageContext, config: ClassifiersConfig) -> Outcome:
@@ -104,7 +106,7 @@ def _make_classes(
     if context.workspace.committed(card.file) is None:
         train(examples, labels, _scratch(context, card.file), config.learning)
         _commit(context, card.file)
-    test = sample.examples(held_out=True)
+    test = [example for example in sample.examples(held_out=True) if WORD.search(example.text)]
     raw = _raw(context, card, test)
     cards[purpose], held_out[purpose] = _judged(purpose, card, test, raw)
 
@@ -127,7 +129,7 @@ def _make_points(
     if context.workspace.committed(card.file) is None:
         train_points(learned, _scratch(context, card.file), config.learning)
         _commit(context, card.file)
-    test = [example for example in examples if is_held_out(example.rank)]
+    test = [e for e in examples if is_held_out(e.rank) and WORD.search(e.text)]
     raw = _raw(context, card, test)
     points = np.array([float(example.label) for example in test])
     values = document_values(raw, card.reading)[:, 0]
@@ -135,8 +137,7 @@ def _make_points(
     scale, shift = points_scale(values[sets_scale], points[sets_scale])
     card = card.model_copy(update={"scale": scale, "shift": shift})
     said = read(raw, card)[:, 0]
-    usable = ~sets_scale & ~np.isnan(said)
-    truth, said = points[usable], said[usable] * MAX_LABEL_SCORE
+    truth, said = points[~sets_scale], said[~sets_scale] * MAX_LABEL_SCORE
     curve = reliability(said / MAX_LABEL_SCORE, truth / MAX_LABEL_SCORE)
     scaled = [b | {name: b[name] * MAX_LABEL_SCORE for name in ("said", "true")} for b in curve]
     cards["quality"] = card
@@ -157,10 +158,6 @@ def _labelled(
     artifact.
     """
     asked = questions(context.shards("documents"), config.quality.labels.num_documents)
-    if not config.quality.labels.model:
-        raise ValueError(
-            "set classifiers.quality.labels.model to what the endpoint calls its model"
-        )
     journal = context.path / HIDDEN_FOLDER / LABELS_NAME
     records = label(asked, config.quality.labels, journal, context.should_stop)
     write_records(context.path / LABELS_NAME, records)
@@ -189,9 +186,9 @@ def _judged(
     said = card.scale * values[~unit_scales] + card.shift
     true = unit_truth[~unit_scales]
     score = read(raw, card)
-    measured = ~sets_scale & ~np.isnan(score[:, 0])
+    measured = ~sets_scale
     if len(card.labels) == 2:
-        curve = reliability(sigmoid(said[:, 0]), true == 1)
+        curve = reliability(sigmoid(said[:, 0]), true == 1, equal_weights(true))
     else:
         probability = softmax(said)
         is_right = probability.argmax(axis=1) == true

@@ -60,6 +60,7 @@ WEB = (
 # of them weigh 800 MB and so few examples do not fill them.
 AS_PUBLISHED = FastTextSettings(dimensions=100, buckets=200_000, epochs=5, learning_rate=0.1)
 NUM_EACH = 3_000
+DCLM = "DCLM's recipe (fastText, instructions)"
 EXCERPT_CHARS = 1_500
 
 
@@ -75,16 +76,24 @@ def quality(data: Path, folder: Path) -> None:
     """Area under the curve against what most of several people would keep."""
     judged = records(data, "quality/dclm-human-quality*")
     texts, keep = [r["text"] for r in judged], [bool(r["label"]) for r in judged]
-    agreed = [bool(r["unanimous"]) for r in judged]
+    agreed = np.array([bool(r["unanimous"]) for r in judged])
+    print(f"\nQUALITY: {len(texts)} judged documents\n")
+    print(f"{'':44}{'all':>8}{'unanimous':>12}{'95 % interval of all':>24}")
+    for name, score in quality_ways(data, folder).items():
+        found = score(texts)
+        low, high = interval(found, keep)
+        sure = area_under_curve(found[agreed], np.array(keep)[agreed])
+        print(f"{name:44}{area_under_curve(found, keep):8.3f}{sure:12.3f}{low:16.3f} to {high:.3f}")
+
+
+def quality_ways(data: Path, folder: Path) -> dict[str, Scorer]:
+    """Ways to score quality; all that learn do so against the same random pages."""
     web = english_pages(data, WEB) + [r["text"] for r in records(data, "quality/c4-demo*")]
     instruct, edited = instructions(data), edited_prose(data)
-    print(f"\nQUALITY: {len(texts)} judged documents; {len(web)} random pages to learn from\n")
     ways: dict[str, Scorer] = {
-        "length in characters": lambda ts: np.array([len(t) for t in ts], float),
+        "length in characters": lambda texts: np.array([len(text) for text in texts], float),
         "Gopher's rules kept": gopher,
-        "DCLM's recipe (fastText, instructions)": last(
-            whole_fasttext({"other": web, "good": instruct}, folder)
-        ),
+        DCLM: last(whole_fasttext({"other": web, "good": instruct}, folder)),
         "the same, encyclopedia and news": last(
             whole_fasttext({"other": web, "good": edited}, folder)
         ),
@@ -93,12 +102,7 @@ def quality(data: Path, folder: Path) -> None:
         for reading in ("mean", "amount"):
             made = ours({"other": web, "good": positives}, folder, reading=reading)
             ways[f"ours, {name}, {reading}"] = last(made)
-    print(f"{'':44}{'all':>8}{'unanimous':>12}{'95 % interval of all':>24}")
-    for name, score in ways.items():
-        found = score(texts)
-        low, high = interval(found, keep)
-        sure = area_under_curve(found[agreed], [k for k, a in zip(keep, agreed, strict=True) if a])
-        print(f"{name:44}{area_under_curve(found, keep):8.3f}{sure:12.3f}{low:16.3f} to {high:.3f}")
+    return ways
 
 
 def domain(data: Path, folder: Path) -> None:
@@ -142,9 +146,9 @@ def toxicity(data: Path, folder: Path) -> None:
 
 def speed(data: Path, folder: Path) -> None:
     """Documents a second a core, each way in a process of its own, for its memory."""
-    texts = [r["text"] for r in records(data, "text/encyclopedia/enwiki*")[:2_000]]
-    texts += [r["text"] for r in records(data, "text/news/wikinews*")[:4_000]]
-    taught = {"other": texts[:1_500], "good": texts[2_000:3_500]}
+    texts = [r["text"] for r in records(data, "text/encyclopedia/enwiki*")[:1_000]]
+    texts += [r["text"] for r in records(data, "text/news/wikinews*")[:2_000]]
+    taught = {"other": texts[:200], "good": texts[-400:]}
     mean_chars = sum(map(len, texts)) / len(texts)
     print(f"\nSPEED on {len(texts)} documents of {mean_chars:.0f} characters\n")
     (folder / "texts.json").write_text(json.dumps(texts))
@@ -243,14 +247,15 @@ def interval(scores: np.ndarray, truth: Sequence[bool]) -> tuple[float, float]:
 
 
 def timed(score: Scorer, texts_file: Path) -> tuple[float, float]:
-    """Documents a second of CPU, and the process's peak in MB."""
+    """Documents a second of CPU, and by how many MB the process grew, model and texts included."""
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     texts = json.loads(texts_file.read_text())
     score(texts[:100])
     started = time.process_time()
     for start in range(0, len(texts), 1024):
         score(texts[start : start + 1024])
     rate = len(texts) / (time.process_time() - started)
-    return rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return rate, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
 
 
 def instructions(data: Path) -> Texts:

@@ -10,6 +10,7 @@ from tasks.classifiers.measures import (
     calibration_error,
     class_measures,
     class_scale,
+    equal_weights,
     logit_scale,
     points_measures,
     points_scale,
@@ -51,6 +52,14 @@ def test_a_calibration_error_by_hand():
         np.array([0.9, 0.9, 0.9, 0.9, 0.2]), np.array([True, True, False, False, False])
     )
     assert calibration_error(curve) == pytest.approx((4 * 0.4 + 0.2) / 5)
+
+
+def test_a_rare_kind_weighs_as_much_as_a_common_one():
+    """Who says 0.5 of both kinds is right, if they weigh the same."""
+    kinds = np.r_[np.zeros(90, bool), np.ones(10, bool)]
+    said = np.full(100, 0.5)
+    assert calibration_error(reliability(said, kinds)) == pytest.approx(0.4)
+    assert calibration_error(reliability(said, kinds, equal_weights(kinds))) == pytest.approx(0)
 
 
 def test_boasting_is_undone():
