@@ -96,7 +96,8 @@ class QualityConfig(BaseModel):
     referencing_sources: list[str] = Field(
         default_factory=list,
         title="Referencing sources",
-        description="Sources such as an encyclopedia: pages that they link to are good",
+        description="Sources such as an encyclopedia: pages that they link to are good; what they "
+        "hold themselves is no example",
     )
     other_files: list[str] = Field(
         default_factory=list,

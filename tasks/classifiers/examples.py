@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from tasks.classifiers.config import ClassifiersConfig
 from tasks.classifiers.labelling import Question
 from tasks.classifiers.records import is_toxic, label_of, text_of
-from tasks.classifiers.sample import Sample, rank_of, smallest
+from tasks.classifiers.sample import MAX_CHARS, Sample, rank_of, smallest
 from tasks.common.files import expand_files, open_text
 from tasks.common.shard import read_tables
 from tasks.common.store import Artifact
@@ -44,10 +44,10 @@ def samples(shards: Shards, config: ClassifiersConfig, unusable: Unusable) -> di
     return found
 
 
-def questions(shards: Shards, num: int) -> list[Question]:
-    """The documents to be labelled: prose, the ``num`` of the smallest ranks."""
+def questions(shards: Shards, num: int, max_chars: int) -> list[Question]:
+    """The documents to be labelled: prose, the ``num`` of the smallest ranks, their beginnings."""
     entries = (
-        (rank_of(f"label:{row['id']}"), row["id"], row["text"])
+        (rank_of(f"label:{row['id']}"), row["id"], row["text"][: max(max_chars, MAX_CHARS)])
         for row in _rows(shards, ["id", "kind", "text"])
         if row["kind"] == "prose"
     )
@@ -60,15 +60,18 @@ def _add_documents(found: dict[str, Sample], shards: Shards, config: Classifiers
         if config.domain.from_sources and row["domain"] is not None:
             found["domain"].add(row["domain"], row["id"], row["text"])
         if "quality" in found and row["kind"] == "prose":
-            found["quality"].add(GOOD if is_good(row) else OTHER, row["id"], row["text"])
+            good = is_good(row)
+            if good or row["source"] not in config.quality.referencing_sources:
+                found["quality"].add(GOOD if good else OTHER, row["id"], row["text"])
 
 
-def _good_documents(shards: Shards, config: ClassifiersConfig) -> Any:
+def _good_documents(
+    shards: Shards, config: ClassifiersConfig
+) -> Callable[[Mapping[str, Any]], bool]:
     """A test of whether a document is of the references."""
     quality = config.quality
     sources = set(quality.reference_sources)
-    lines = _lines_of(quality.referenced_url_files)
-    named = UrlList(lines)
+    named = UrlList(_lines_of(quality.referenced_url_files))
     linked = UrlList(_links(shards, set(quality.referencing_sources)))
     lists = [urls for urls in (named, linked) if len(urls)]
 

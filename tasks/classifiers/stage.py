@@ -157,9 +157,10 @@ def _labelled(
     """Documents with the points that the endpoint gave them; the labels become part of the
     artifact.
     """
-    asked = questions(context.shards("documents"), config.quality.labels.num_documents)
+    wanted = config.quality.labels
+    asked = questions(context.shards("documents"), wanted.num_documents, wanted.max_chars)
     journal = context.path / HIDDEN_FOLDER / LABELS_NAME
-    records = label(asked, config.quality.labels, journal, context.should_stop)
+    records = label(asked, wanted, journal, context.should_stop)
     write_records(context.path / LABELS_NAME, records)
     examples = [
         Example(rank_of(question.document_id), str(record["points"]), question.text)

@@ -139,8 +139,11 @@ def test_moved_files_are_the_same_files(tmp_path: Path):
 
 
 def points(prompt: str, _before: int) -> Reply:
+    """Points by the share of one vocabulary; now and then none."""
+    if prompt.startswith("the "):
+        return Reply(content="What?")
     share = sum(word in HARBOUR for word in prompt.split()) / len(prompt.split())
-    return Reply(content=f"Because. Score: {round(10 * share)}" if share <= 0.54 else "What?")
+    return Reply(content=f"Because. Score: {min(5, round(10 * share))}")
 
 
 def test_points_of_a_language_model_are_learned(machine: Machine):
@@ -161,7 +164,7 @@ def test_points_of_a_language_model_are_learned(machine: Machine):
     artifact = Store(machine.store).open(manifest.ref)
     labelled = read_records(artifact.fetch("labels.jsonl"))
     unreadable = [record for record in labelled if record["points"] is None]
-    assert manifest.metrics["labels"]["unreadable"] == len(unreadable)
+    assert 0 < manifest.metrics["labels"]["unreadable"] == len(unreadable) < 100
     assert "127.0.0.1" not in manifest.model_dump_json()
     kept = classify(machine, ClassifyConfig(min_quality_score=0.3), manifest, taught_by)
     by_id = {row["id"]: row["quality_score"] for row in read(machine, kept)}
