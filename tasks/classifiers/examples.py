@@ -11,11 +11,12 @@ import pyarrow as pa
 from tasks.classifiers.config import ClassifiersConfig
 from tasks.classifiers.labelling import Question
 from tasks.classifiers.records import is_toxic, label_of, text_of
-from tasks.classifiers.sample import MAX_CHARS, Sample, rank_of, smallest
+from tasks.classifiers.sample import Sample, rank_of, smallest
 from tasks.common.files import expand_files, open_text
 from tasks.common.shard import read_tables
 from tasks.common.store import Artifact
 from tasks.common.url_list import UrlList
+from tasks.common.windows import MAX_CHARS
 
 OTHER, GOOD = "other", "reference"
 CLEAN, TOXIC = "clean", "toxic"

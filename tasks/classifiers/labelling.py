@@ -75,24 +75,37 @@ def _ask_all(
     config: LabelsConfig,
     should_stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    """Records as they come; the first failure stops what has not been asked yet."""
+    """Records as they come. After a failure nothing more is asked; what is under way is awaited,
+    so that its answers are kept, and then the failure is raised.
+    """
     waiting = iter(questions)
     pending: set[Future[dict[str, Any]]] = set()
     given_up = threading.Event()
+    failure: BaseException | None = None
     with ThreadPoolExecutor(config.num_at_once) as pool:
         try:
             while True:
-                while len(pending) < config.num_at_once and (question := next(waiting, None)):
+                while (
+                    not failure
+                    and len(pending) < config.num_at_once
+                    and (question := next(waiting, None))
+                ):
                     pending.add(pool.submit(_ask, question, client, config, given_up))
                 if not pending:
-                    return
+                    break
                 if should_stop():
                     raise RuntimeError("the run was stopped; what was answered is kept")
                 done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    if error := future.exception():
+                        failure = failure or error
+                        given_up.set()
+                    else:
+                        yield future.result()
         finally:
             given_up.set()
+    if failure:
+        raise failure
 
 
 def _ask(

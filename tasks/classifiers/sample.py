@@ -9,8 +9,9 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tasks.common.windows import MAX_CHARS
+
 HELD_OUT_OF_TEN = 1
-MAX_CHARS = 6_000  # of an example; no learner looks further
 
 
 class Example(NamedTuple):
@@ -22,7 +23,10 @@ class Example(NamedTuple):
 
 
 class Sample:
-    """Examples by label, no more than ``max_each`` to learn from and a ninth of that held out."""
+    """Examples by label, no more than ``max_each`` to learn from and a ninth of that held out.
+
+    Of each the beginning is kept that a learner looks at.
+    """
 
     def __init__(self, max_each: int) -> None:
         self._max = {False: max_each, True: max(1, max_each // 9)}
