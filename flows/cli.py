@@ -31,7 +31,10 @@ from tasks.common.report_markdown import funnel_rows, size_text, stage_markdown
 FLOWS = ("pipeline", "curate", "mixture-search", "train", "evaluate")
 MODEL_STAGES = ("pretrain", "sft", "dpo")
 MIXED_STAGES = ("mix", "tokens")
-DATA_STAGES = ("crawl", "extract", "filter", "dedup", "passages", "classify", "mix")
+DATA_STAGES = (
+    *("crawl", "extract", "filter", "dedup", "passages"),
+    *("classifiers", "classify", "mix"),
+)
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
 
@@ -269,6 +272,8 @@ def stage(
     \b
     bloomery stage extract --input pages.warc.gz --output texts
     bloomery stage filter --input texts --output kept --set gopher_quality.min_words=30
+    bloomery stage classifiers --input kept --output judges --set 'toxicity.files=[toxic.jsonl]'
+    bloomery stage classify --input kept --input judges --output scored
     bloomery stage crawl --output pages --set type=common-crawl \\
       --set crawl_id=CC-MAIN-2026-43 --set 'registered_domains=[python.org]'
     """

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tasks.classifiers.config import ClassifiersConfig
 from tasks.classify.config import ClassifyConfig
 from tasks.compare.config import CompareConfig
 from tasks.crawl.config import SourceConfig
@@ -76,6 +77,7 @@ class Params(BaseModel):
     filter: FilterConfig = FilterConfig()
     dedup: DedupParams = DedupParams()
     passages: PassagesConfig = PassagesConfig()
+    classifiers: ClassifiersConfig = ClassifiersConfig()
     classify: ClassifyConfig = ClassifyConfig()
     mix: MixConfig = MixConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -9,7 +9,8 @@ from flows import road
 from flows.params import Params
 from flows.runner import PlanningRunner
 from flows.takedown_record import earlier_takedowns
-from tasks.common.manifest import Manifest
+from tasks.classifiers.stage import STAGE as CLASSIFIERS
+from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.plan import PlannedStage
 from tasks.common.stage import Machine
 from tasks.common.store import Store
@@ -44,6 +45,7 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
         ValueError: a parameter that only the outside world can refute, such as a missing path.
     """
     params = with_earlier_crawls(params.dated(datetime.now(UTC).date()), Store(machine.store))
+    _check_pinned(params, Store(machine.store))
     run = PlanningRunner(machine)
     planned = run.planner.stages
     corpus = road.curate(params, run)
@@ -62,6 +64,15 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
         "evaluate": (end_of_train, len(planned)),
     }[flow]
     return Plan(params, planned[:begin], planned[begin:end], corpus, models)
+
+
+def _check_pinned(params: Params, store: Store) -> None:
+    pinned = params.classifiers.pinned
+    if pinned and not store.has(ArtifactRef.parse(pinned)):
+        there = ", ".join(str(m.ref) for m in store.manifests(CLASSIFIERS.name)) or "none"
+        raise ValueError(
+            f"classifiers.pinned={pinned} is not in the store {store.url}; there: {there}"
+        )
 
 
 def with_earlier_crawls(params: Params, store: Store) -> Params:

@@ -3,6 +3,7 @@
 import sysconfig
 
 from flows.params import Params
+from tasks.classifiers.config import ClassifiersConfig, QualityConfig
 from tasks.classify.config import ClassifyConfig
 from tasks.common.mix_table import MixWeight
 from tasks.crawl.config import SourceConfig
@@ -57,9 +58,8 @@ DEMO = Params(
     name="demo",
     sources=[PYTHON_DOCS, PYTHON_TOPICS, PYTHON_CODE],
     filter=DEMO_FILTER,
-    classify=ClassifyConfig(
-        quality_reference_sources=["python-topics"], drop_lowest_share=0.02, epochs=50
-    ),
+    classifiers=ClassifiersConfig(quality=QualityConfig(reference_sources=["python-topics"])),
+    classify=ClassifyConfig(drop_lowest_share=0.02),
     mix=MixConfig(
         weights=[
             MixWeight(group="python-docs", weight=0.45),

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from pydantic import BaseModel
 
 from flows.params import Params
+from tasks.classifiers.task import classifiers
 from tasks.classify.task import classify
 from tasks.common.manifest import ArtifactRef
 from tasks.common.stage_task import StageTask
@@ -83,8 +84,8 @@ class Scores(NamedTuple):
 def curate(params: Params, run: Run) -> Corpus:
     """Pages to a mixture: crawl → extract → filter → signatures, source by source; all else after.
 
-    duplicates → dedup → passages, where one of its rules is on → classify → mix. A new source or
-    crawl leaves the others' signatures as they are.
+    duplicates → dedup → passages, where one of its rules is on → classifiers → classify
+    → mix. A new source or crawl leaves the others' signatures as they are.
     """
     history: list[ArtifactRef] = []
     crawls: list[ArtifactRef] = []
@@ -105,7 +106,8 @@ def curate(params: Params, run: Run) -> Corpus:
     if params.passages.is_on:
         unique = run(passages, params.passages, {"documents": [unique]})
         history.append(unique)
-    classified = run(classify, params.classify, {"documents": [unique]})
+    judges = _judges(params, unique, run)
+    classified = run(classify, params.classify, {"documents": [unique], "classifiers": [judges]})
     mixture = run(mix, params.mix, {"documents": [classified]})
     return Corpus(mixture, classified, tuple(history))
 
@@ -173,6 +175,13 @@ def conclude(
             "comparison": [scores.comparison],
         },
     )
+
+
+def _judges(params: Params, documents: ArtifactRef, run: Run) -> ArtifactRef:
+    """Classifiers that the documents teach, or those of an earlier run."""
+    if params.classifiers.pinned:
+        return ArtifactRef.parse(params.classifiers.pinned)
+    return run(classifiers, params.classifiers, {"documents": [documents]})
 
 
 def _extraction(params: Params, source: SourceConfig) -> ExtractConfig:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.params import DedupParams, parse_model, with_changes
+from tasks.classifiers.config import ClassifiersConfig
+from tasks.classifiers.stage import STAGE as CLASSIFIERS
 from tasks.classify.stage import STAGE as CLASSIFY
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
 from tasks.common.page_table import PAGE_TABLE_NAME
@@ -30,7 +32,10 @@ from tasks.signatures.stage import STAGE as SIGNATURES
 
 log = logging.getLogger("bloomery.stage")
 
-STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, FILTER, DEDUP, PASSAGES, CLASSIFY, MIX)}
+STAGES = {
+    stage.name: stage
+    for stage in (CRAWL, EXTRACT, FILTER, DEDUP, PASSAGES, CLASSIFIERS, CLASSIFY, MIX)
+}
 NOT_DATA = {MANIFEST_NAME, PAGE_TABLE_NAME, REPEATED_NAME}
 
 
@@ -52,7 +57,15 @@ def run_stage(
             f"{name} needs --input, files or folders" + ", or --set type=…" * (name == "crawl")
         )
     stage = STAGES[name]
-    inputs = [str(path) for given in inputs for path in _places(stage, Path(given))]
+    made = [
+        Path(given) for given in inputs if stage is CLASSIFY and _made_by(given) == CLASSIFIERS.name
+    ]
+    inputs = [
+        str(path)
+        for given in inputs
+        if Path(given) not in made
+        for path in _places(stage, Path(given))
+    ]
     output.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(output) as folder:
         machine = machine.model_copy(update={"store": str(folder)})
@@ -61,8 +74,10 @@ def run_stage(
         if stage is not CRAWL:
             refs[stage.inputs[0]] = [_bring_in(stage, config, inputs, machine)]
         if stage is DEDUP:
-            refs["duplicates"] = [_judge(config, refs["documents"], machine)]
+            refs["duplicates"] = [_verdicts(config, refs["documents"], machine)]
             config = DedupConfig()
+        if stage is CLASSIFY:
+            refs["classifiers"] = [_classifiers(made, refs["documents"], machine)]
         manifest, _ = materialise(stage, config, refs, machine, label="alone")
         shutil.move(Store(str(folder)).path(manifest.ref), output)
     return manifest
@@ -107,7 +122,7 @@ def _config(stage: Stage, inputs: Sequence[str], changes: Sequence[str]) -> Any:
     return parse_model(model, with_changes(whole, changes))
 
 
-def _judge(config: DedupParams, documents: list[ArtifactRef], machine: Machine) -> ArtifactRef:
+def _verdicts(config: DedupParams, documents: list[ArtifactRef], machine: Machine) -> ArtifactRef:
     """The verdicts on some documents."""
     signed, _ = materialise(SIGNATURES, config.signatures, {"documents": documents}, machine)
     inputs = {"signatures": [signed.ref], "pages": []}
@@ -124,6 +139,32 @@ def _bring_in(stage: Stage, config: Any, inputs: Sequence[str], machine: Machine
     if manifest.funnel and manifest.funnel.num_dropped:
         log.warning("set aside %d: %s", manifest.funnel.num_dropped, manifest.funnel.dropped)
     return manifest.ref
+
+
+def _made_by(given: str) -> str:
+    """The stage whose artifact a folder is; nothing for any other path."""
+    manifest = Path(given) / MANIFEST_NAME
+    if not manifest.exists():
+        return ""
+    return Manifest.model_validate_json(manifest.read_bytes()).identity.stage
+
+
+def _classifiers(
+    made: Sequence[Path], documents: list[ArtifactRef], machine: Machine
+) -> ArtifactRef:
+    """Classifiers that the stage of that name left; without them, what the documents' own subjects
+    teach.
+    """
+    if len(made) > 1:
+        raise ValueError(
+            f"classify takes one folder of classifiers, not {', '.join(map(str, made))}"
+        )
+    if not made:
+        inputs = {"documents": documents}
+        return materialise(CLASSIFIERS, ClassifiersConfig(), inputs, machine)[0].ref
+    ref = Manifest.model_validate_json((made[0] / MANIFEST_NAME).read_bytes()).ref
+    shutil.copytree(made[0], Store(machine.store).path(ref), dirs_exist_ok=True)
+    return ref
 
 
 def _web_source(inputs: Sequence[str]) -> dict[str, Any] | None:

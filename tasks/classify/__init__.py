@@ -1,1 +1,1 @@
-"""Classify: documents in, the same documents with a subject and a quality score out."""
+"""Classify: documents and trained classifiers in, documents with scores out."""

@@ -1,29 +1,22 @@
-"""What a user may say about classification."""
+"""What a user may do with scores."""
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class ClassifyConfig(BaseModel):
-    """How subjects and quality are learned from the documents themselves."""
+    """Which documents their scores set aside; by default none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Classify")
 
-    domain: bool = Field(
-        True,
-        title="Subjects",
-        description="Learn subjects from sources that have one, name the others'",
-    )
-    quality_reference_sources: list[str] = Field(
-        default_factory=list,
-        title="Reference sources",
-        description="Sources whose prose is what good looks like; none: no quality scores",
-    )
     min_quality_score: float = Field(
         0.0,
         title="Least quality score",
         ge=0,
         le=1,
-        description="Probability; prose of other sources below it is set aside",
+        description="0 to 1, points divided by 5; prose of other than the reference sources "
+        "below it is set aside",
     )
     drop_lowest_share: float = Field(
         0.0,
@@ -32,14 +25,20 @@ class ClassifyConfig(BaseModel):
         lt=1,
         description="Share of the other sources' prose, the worst scored, that is set aside",
     )
-    max_training_documents: int = Field(
-        50_000, title="Most training documents", ge=10, description="Documents a class"
+    worst_share_of: Literal["all", "language", "domain", "source"] = Field(
+        "all",
+        title="Worst share of",
+        description="Of all together, or of each language, subject or source apart",
     )
-    dimensions: int = Field(16, title="Vector width", ge=2, le=300, description="Of fastText")
-    buckets: int = Field(
-        100_000, title="Word-pair buckets", ge=1_000, le=2_000_000, description="Of fastText"
+    pareto_alpha: float | None = Field(
+        None,
+        title="Pareto alpha",
+        gt=0,
+        description="GPT-3's keep: a score goes with its own chance, high ones more often; 9 there",
     )
-    epochs: int = Field(
-        10, title="Epochs", ge=1, le=100, description="Passes over the training set"
+    max_toxicity_score: float | None = Field(
+        None, title="Highest toxicity score", ge=0, le=1, description="0 to 1; what is above it is"
     )
-    learning_rate: float = Field(0.5, title="Learning rate", gt=0, le=5, description="Of fastText")
+    toxicity_action: Literal["tag", "drop"] = Field(
+        "tag", title="What is above it", description="tag: marked as toxic; drop: set aside"
+    )

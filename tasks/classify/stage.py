@@ -1,231 +1,216 @@
-"""The classify stage: shards in, the same shards with subject and quality out.
+"""The classify stage: shards and classifiers in, the same shards with scores out.
 
-Passes: collect training texts, train (one process, one thread, reproducible), score each shard,
-decide what quality is too low, write. The models become part of the artifact: ``domain.bin`` and
-``quality.bin``.
+Passes: score each shard, decide what quality is too low, write. What the classifiers learned and
+how good they are is in their own artifact.
 """
 
-import heapq
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks.classify.config import ClassifyConfig
-from tasks.classify.fasttext_model import Classifier, train
-from tasks.classify.features import area_under_curve, is_held_out, rank_of, training_line
+from tasks.classify.rules import LOW_QUALITY, TOXIC, low_quality, thresholds
+from tasks.common.classifier import Classifiers, load_classifiers, of_each_label
+from tasks.common.document import DOCUMENT_SCHEMA
 from tasks.common.funnel import Funnel
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 
 HIDDEN_FOLDER = ".classify"
-DOMAIN_MODEL, QUALITY_MODEL = "domain.bin", "quality.bin"
-GOOD, OTHER = "good", "other"
-COLUMNS = ["id", "text", "source", "kind", "domain"]
+SCORE_COLUMNS = ("domain", "domain_score", "domain_scores", "quality_score", "toxicity_score")
+SCORES_SCHEMA = pa.schema(
+    [DOCUMENT_SCHEMA.field(name) for name in SCORE_COLUMNS]
+    + [pa.field("can_drop", pa.bool_()), pa.field("group", pa.string())]
+)
 
 
 def run(context: StageContext, config: ClassifyConfig) -> Outcome:
-    """Score documents. In: deduplicated documents. Out: the same with subject and quality."""
+    """Score documents. In: documents, classifiers. Out: the documents with their scores."""
     shards = context.shards("documents")
+    classifiers = context.input("classifiers")
     (context.path / HIDDEN_FOLDER).mkdir(exist_ok=True)
-    models = {
-        DOMAIN_MODEL: _train(context, DOMAIN_MODEL, config),
-        QUALITY_MODEL: _train(context, QUALITY_MODEL, config),
-    }
-    scored = context.map(
+    context.map(
         score_shard,
-        [
-            (
-                *shard,
-                context.path,
-                index,
-                config,
-                sorted(m for m, is_there in models.items() if is_there),
-            )
-            for index, shard in enumerate(shards)
-        ],
+        [(*s, classifiers, context.path, i, config.worst_share_of) for i, s in enumerate(shards)],
         key="scores",
         names=lambda index: [_scores_name(index)],
     )
-    threshold = _quality_threshold(context.path, len(shards), config)
-    funnels = context.map(
+    limits = _limits(context.path, len(shards), config)
+    written = context.map(
         write_shard,
-        [(*shard, context.path, index, threshold) for index, shard in enumerate(shards)],
+        [(*shard, context.path, index, config, limits) for index, shard in enumerate(shards)],
         names=lambda index: [part_name(index), f"dropped/{part_name(index)}"],
     )
     return Outcome(
-        funnel=Funnel.total(Funnel(**funnel) for funnel in funnels),
-        metrics={**_held_out_metrics(scored), "quality_threshold": threshold},
+        funnel=Funnel.total(Funnel(**found["funnel"]) for found in written),
+        metrics={
+            "num_tagged_toxic": sum(found["num_tagged"] for found in written),
+            "quality_thresholds": limits,
+        },
     )
-
-
-def label_for(model: str, row: dict[str, Any], config: ClassifyConfig) -> str | None:
-    """What ``model`` can learn from a document; None if nothing."""
-    if model == DOMAIN_MODEL:
-        domain: str | None = row["domain"]
-        return domain
-    if row["kind"] != "prose":
-        return None
-    return GOOD if row["source"] in config.quality_reference_sources else OTHER
-
-
-def _train(context: StageContext, model: str, config: ClassifyConfig) -> bool:
-    """Train one model unless an earlier attempt did; whether there is one."""
-    if model == DOMAIN_MODEL and not config.domain:
-        return False
-    if model == QUALITY_MODEL and not config.quality_reference_sources:
-        context.log.info("no reference sources are given: quality is not scored")
-        return False
-    done = context.workspace.committed(model)
-    if done is None:
-        done = _train_now(context, model, config)
-        context.workspace.commit(model, done, [model] if done else [])
-    return bool(done)
-
-
-def _train_now(context: StageContext, model: str, config: ClassifyConfig) -> bool:
-    sample = _sample(context, model, config)
-    context.log.info(
-        "%s learns from %s", model, {label: len(lines) for label, lines in sample.items()}
-    )
-    if len(sample) < 2:
-        context.log.warning("%s needs documents of two classes; it is left out", model)
-        return False
-    lines = sorted(line for lines in sample.values() for line in lines)
-    training_file = context.path / HIDDEN_FOLDER / f"{model}.txt"
-    training_file.write_text("".join(line for _, line in lines))
-    train(training_file, context.path / model, config)
-    training_file.unlink()
-    return True
-
-
-def _sample(
-    context: StageContext, model: str, config: ClassifyConfig
-) -> dict[str, list[tuple[int, str]]]:
-    """Training lines of each label, those of the smallest ranks when there are too many.
-
-    A class has at most as many documents as the limit, whatever the order of the shards.
-    """
-    sample: dict[str, list[tuple[int, str]]] = {}
-    for artifact, name in context.shards("documents"):
-        for row in _rows(artifact.fetch(name)):
-            label = label_for(model, row, config)
-            if label is None or is_held_out(row["id"]):
-                continue
-            entry = (-rank_of(row["id"]), training_line(label, row["text"]))
-            lines = sample.setdefault(label, [])
-            if len(lines) < config.max_training_documents:
-                heapq.heappush(lines, entry)
-            else:
-                heapq.heappushpop(lines, entry)
-    return sample
 
 
 def score_shard(
+    artifact: Artifact, name: str, classifiers: Artifact, folder: Path, index: int, group_by: str
+) -> dict[str, int]:
+    """Save one shard's scores."""
+    loaded = Classifiers(load_classifiers(classifiers))
+    num_rows = 0
+    with pq.ParquetWriter(folder / _scores_name(index), SCORES_SCHEMA, compression="zstd") as file:
+        for table in read_tables(artifact.fetch(name)):
+            file.write_table(_scored(table, loaded, group_by))
+            num_rows += len(table)
+    return {"rows": num_rows}
+
+
+def write_shard(
     artifact: Artifact,
     name: str,
     folder: Path,
     index: int,
     config: ClassifyConfig,
-    models: list[str],
+    limits: dict[str, float],
 ) -> dict[str, Any]:
-    """Save one shard's scores; return what the held-out documents say about the models."""
-    domain = Classifier(folder / DOMAIN_MODEL) if DOMAIN_MODEL in models else None
-    quality = Classifier(folder / QUALITY_MODEL) if QUALITY_MODEL in models else None
-    scores: dict[str, list[Any]] = {"domains": [], "domain_scores": [], "quality_scores": []}
-    can_drop: list[bool] = []
-    tested: dict[str, list[Any]] = {"domain": [], "quality": []}
-    for row in _rows(artifact.fetch(name)):
-        label, score, is_right = _domain_of(row, domain)
-        scores["domains"].append(label)
-        scores["domain_scores"].append(score)
-        quality_label = label_for(QUALITY_MODEL, row, config) if quality else None
-        p_good = (
-            quality.probabilities(row["text"]).get(GOOD, 0.0) if quality and quality_label else None
-        )
-        scores["quality_scores"].append(p_good)
-        can_drop.append(quality_label == OTHER)
-        if is_held_out(row["id"]):
-            if is_right is not None:
-                tested["domain"].append(is_right)
-            if quality_label:
-                tested["quality"].append([p_good, quality_label == GOOD])
-    (folder / _scores_name(index)).write_text(json.dumps({**scores, "can_drop": can_drop}))
-    return tested
-
-
-def _domain_of(
-    row: dict[str, Any], model: Classifier | None
-) -> tuple[str | None, float | None, bool | None]:
-    """A document's subject, the model's probability of it, and whether a known one was guessed."""
-    known = row["domain"]
-    if model is None:
-        return known, None, None
-    found = model.probabilities(row["text"])
-    guess = next(iter(found), None)
-    if known is None:
-        return guess, found.get(guess, 0.0) if guess else None, None
-    return known, found.get(known, 0.0), guess == known
-
-
-def write_shard(
-    artifact: Artifact, name: str, folder: Path, index: int, threshold: float
-) -> dict[str, Any]:
-    """Write one shard with its scores; prose below the threshold is set aside."""
-    scores = json.loads((folder / _scores_name(index)).read_text())
-    start = 0
+    """Write one shard with its scores; what they are against is set aside or tagged."""
+    num_tagged = 0
+    tables = zip(
+        read_tables(artifact.fetch(name)), read_tables(folder / _scores_name(index)), strict=True
+    )
     with ShardWriter(folder, index) as shard:
-        for table in read_tables(artifact.fetch(name)):
-            here = slice(start, start + len(table))
-            start += len(table)
-            table = set_column(table, "domain", scores["domains"][here])
-            table = set_column(table, "domain_score", scores["domain_scores"][here])
-            table = set_column(table, "quality_score", scores["quality_scores"][here])
-            reasons = [
-                "low_quality" if can_drop and score < threshold else None
-                for can_drop, score in zip(
-                    scores["can_drop"][here], scores["quality_scores"][here], strict=True
+        for table, scores in tables:
+            for column in SCORE_COLUMNS:
+                table = table.set_column(
+                    table.schema.get_field_index(column),
+                    DOCUMENT_SCHEMA.field(column),
+                    scores[column],
                 )
-            ]
-            shard.split(table, reasons)
-    return shard.funnel.model_dump()
+            reasons, details = _verdicts(table["id"].to_pylist(), scores, config, limits)
+            is_toxic = _is_toxic(scores, config)
+            if config.toxicity_action == "tag":
+                num_tagged += sum(is_toxic)
+                table = set_column(table, "tags", _with_tag(table["tags"].to_pylist(), is_toxic))
+            shard.split(table, reasons, details)
+    return {"funnel": shard.funnel.model_dump(), "num_tagged": num_tagged}
 
 
-def _quality_threshold(folder: Path, num_shards: int, config: ClassifyConfig) -> float:
-    """The score below which prose of other sources goes."""
-    others: list[float] = []
-    for index in range(num_shards):
-        scores = json.loads((folder / _scores_name(index)).read_text())
-        pairs = zip(scores["quality_scores"], scores["can_drop"], strict=True)
-        others += [score for score, can_drop in pairs if can_drop]
-    if not others:
-        return config.min_quality_score
-    worst = float(np.quantile(others, config.drop_lowest_share, method="lower"))
-    return max(config.min_quality_score, worst)
-
-
-def _held_out_metrics(tested: list[dict[str, list[Any]]]) -> dict[str, Any]:
-    """Accuracy and area under the curve on documents that no model was trained on."""
-    is_right = [answer for shard in tested for answer in shard["domain"]]
-    quality = [pair for shard in tested for pair in shard["quality"]]
-    return {
-        "domain_accuracy": sum(is_right) / len(is_right) if is_right else None,
-        "domain_held_out_documents": len(is_right),
-        "quality_auc": area_under_curve([p for p, _ in quality], [good for _, good in quality]),
-        "quality_held_out_documents": len(quality),
+def _scored(table: pa.Table, loaded: Classifiers, group_by: str) -> pa.Table:
+    """The scores of one table; quality and toxicity are prose's alone."""
+    found = loaded.scores(table["text"].to_pylist())
+    is_prose = np.array(table["kind"].to_pylist(), object) == "prose"
+    domains, domain_score, domain_scores = _domains(table, found.get("domain"), loaded)
+    quality = loaded.cards.get("quality")
+    references = set(quality.reference_sources) if quality else set()
+    quality_score = _prose_scores(is_prose, found.get("quality"))
+    columns = {
+        "domain": domains,
+        "domain_score": domain_score,
+        "domain_scores": domain_scores,
+        "quality_score": quality_score,
+        "toxicity_score": _prose_scores(is_prose, found.get("toxicity")),
+        "can_drop": [
+            score is not None and source not in references
+            for score, source in zip(quality_score, table["source"].to_pylist(), strict=True)
+        ],
+        "group": _groups(table, domains, group_by),
     }
+    return pa.table(columns, schema=SCORES_SCHEMA)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for table in read_tables(path):
-        yield from table.select(COLUMNS).to_pylist()
+def _groups(table: pa.Table, domains: list[str | None], group_by: str) -> list[str]:
+    """Whose worst share a document may be of."""
+    if group_by == "all":
+        return [""] * len(table)
+    groups = domains if group_by == "domain" else table[group_by].to_pylist()
+    return [group or "" for group in groups]
+
+
+def _domains(
+    table: pa.Table, scores: np.ndarray | None, loaded: Classifiers
+) -> tuple[list[str | None], list[float | None], list[list[tuple[str, float]] | None]]:
+    """Each document's subject: the one that it has, or the likeliest; how likely that is, and all.
+
+    A subject that the classifier does not know has no probability.
+    """
+    known = table["domain"].to_pylist()
+    if scores is None:
+        return known, [None] * len(known), [None] * len(known)
+    labels = loaded.cards["domain"].labels
+    of_label = {label: index for index, label in enumerate(labels)}
+    subjects: list[str | None] = []
+    own_scores: list[float | None] = []
+    maps: list[list[tuple[str, float]] | None] = []
+    rows = of_each_label(scores)
+    for own, row, likeliest in zip(known, rows.tolist(), rows.argmax(axis=1), strict=True):
+        has_words = row[0] == row[0]
+        subject = own if own is not None or not has_words else labels[likeliest]
+        index = of_label.get(subject or "") if has_words else None
+        subjects.append(subject)
+        own_scores.append(None if index is None else row[index])
+        maps.append(list(zip(labels, row, strict=True)) if has_words else None)
+    return subjects, own_scores, maps
+
+
+def _prose_scores(is_prose: np.ndarray, scores: np.ndarray | None) -> list[float | None]:
+    if scores is None:
+        return [None] * len(is_prose)
+    has_score = is_prose & ~np.isnan(scores[:, 0])
+    return [s if has else None for s, has in zip(scores[:, 0].tolist(), has_score, strict=True)]
+
+
+def _limits(folder: Path, num_shards: int, config: ClassifyConfig) -> dict[str, float]:
+    """The score of each group below which prose of other sources goes."""
+    scores: list[float] = []
+    groups: list[str] = []
+    for index in range(num_shards):
+        table = pq.read_table(
+            folder / _scores_name(index), columns=["quality_score", "can_drop", "group"]
+        )
+        table = table.filter(table["can_drop"])
+        scores += table["quality_score"].to_pylist()
+        groups += table["group"].to_pylist()
+    return thresholds(scores, groups, config.min_quality_score, config.drop_lowest_share)
+
+
+def _verdicts(
+    ids: list[str], scores: pa.Table, config: ClassifyConfig, limits: dict[str, float]
+) -> tuple[list[str | None], list[str | None]]:
+    """Reasons and details of what is set aside."""
+    columns = (scores[name].to_pylist() for name in ("quality_score", "can_drop", "group"))
+    details = [
+        low_quality(id_, score, group, limits, config.pareto_alpha) if can_drop else None
+        for id_, score, can_drop, group in zip(ids, *columns, strict=True)
+    ]
+    reasons = [LOW_QUALITY if detail else None for detail in details]
+    if config.toxicity_action == "drop":
+        for place, is_toxic in enumerate(_is_toxic(scores, config)):
+            if is_toxic and reasons[place] is None:
+                reasons[place] = TOXIC
+    return reasons, details
+
+
+def _is_toxic(scores: pa.Table, config: ClassifyConfig) -> list[bool]:
+    if config.max_toxicity_score is None:
+        return [False] * len(scores)
+    limit = config.max_toxicity_score
+    return [s is not None and s > limit for s in scores["toxicity_score"].to_pylist()]
+
+
+def _with_tag(tags: Sequence[list[str] | None], is_toxic: Sequence[bool]) -> list[list[str] | None]:
+    return [
+        sorted({*(found or ()), TOXIC}) if toxic else found
+        for found, toxic in zip(tags, is_toxic, strict=True)
+    ]
 
 
 def _scores_name(index: int) -> str:
-    return f"{HIDDEN_FOLDER}/scores-{index:05d}.json"
+    return f"{HIDDEN_FOLDER}/scores-{index:05d}.parquet"
 
 
-STAGE = Stage(name="classify", version=2, config=ClassifyConfig, inputs=("documents",), run=run)
+STAGE = Stage(
+    name="classify", version=2, config=ClassifyConfig, inputs=("documents", "classifiers"), run=run
+)

@@ -2,9 +2,14 @@
 
 import functools
 import glob
+import gzip
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+import zstandard
 
 
 def expand_files(paths: Sequence[str]) -> dict[str, Path]:
@@ -42,6 +47,18 @@ def sha256_of(path: Path) -> str:
 def _sha256_at(path: Path, _inode: int, _size: int, _modified_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_text(path: Path) -> TextIO:
+    """A text file, packed or not as its suffix says (.gz, .zst); bad bytes are replaced."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
+    if path.suffix == ".zst":
+        stream = zstandard.ZstdDecompressor().stream_reader(
+            path.open("rb"), read_across_frames=True
+        )
+        return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
+    return path.open(encoding="utf-8", errors="replace")
 
 
 def _files_at(given: str) -> Iterator[tuple[str, Path]]:

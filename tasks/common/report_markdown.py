@@ -1,17 +1,26 @@
 """One stage's report as Markdown, for the orchestrator's UI: what it made, what left and why."""
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.common.funnel import Funnel
 from tasks.common.manifest import Manifest
+from tasks.common.store import Artifact
 
 MAX_METRICS = 30
 RULE_METRICS = {"would_drop", "alone_drops"}
 
 
-def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
-    """Describe an artifact: its address, its funnel, its metrics and its cost."""
+def plots_of(artifact: Artifact) -> dict[str, bytes]:
+    """The plots that a stage drew: the PNG files at the top of its artifact."""
+    return {name: artifact.fetch(name).read_bytes() for name in artifact.names(".png")}
+
+
+def stage_markdown(
+    manifest: Manifest, *, was_cached: bool, plots: Mapping[str, bytes] | None = None
+) -> str:
+    """Describe an artifact: its address, its funnel, its metrics, its plots and its cost."""
     cost = manifest.provenance
     made = "Found in the store; made" if was_cached else "Made"
     lines = [
@@ -34,6 +43,8 @@ def stage_markdown(manifest: Manifest, *, was_cached: bool) -> str:
     for name, rows in manifest.metrics.items():
         if _is_table(rows):
             lines += ["", *table_rows(name, rows[:MAX_METRICS])]
+    for name, png in (plots or {}).items():
+        lines += ["", f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"]
     if refs := manifest.input_refs:
         lines += ["", "Made from " + ", ".join(f"`{ref}`" for ref in refs)]
     return "\n".join(lines)

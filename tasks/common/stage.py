@@ -32,7 +32,7 @@ from tasks.common.store import Artifact, Store, Workspace
 
 PROVENANCE_TOOLS = (
     *("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "resiliparse", "lightgbm"),
-    *("chardetng-py", "mwparserfromhell", "pypdfium2"),
+    *("chardetng-py", "mwparserfromhell", "pypdfium2", "scipy"),
 )
 
 

@@ -18,7 +18,7 @@ from prefect.states import Completed
 from pydantic import BaseModel
 
 from tasks.common.manifest import ArtifactRef, Manifest
-from tasks.common.report_markdown import stage_markdown
+from tasks.common.report_markdown import plots_of, stage_markdown
 from tasks.common.stage import SUMMARY_NAME, Machine, Stage, materialise
 from tasks.common.store import Store
 
@@ -83,7 +83,10 @@ def _make(
     )
     create_markdown_artifact(
         key=f"{stage.name}-{label}".strip("-").lower(),
-        markdown=stage_markdown(manifest, was_cached=was_cached) + _summary(machine, manifest),
+        markdown=stage_markdown(
+            manifest, was_cached=was_cached, plots=plots_of(Store(machine.store).open(manifest.ref))
+        )
+        + _summary(machine, manifest),
         description=f"{stage.name} {label}".strip(),
     )
     if was_cached:

@@ -51,6 +51,10 @@ class UrlList:
             return None
         return next((name for name in _names(spelled) if name in self._entries), None)
 
+    def names_exactly(self, url: str) -> bool:
+        """Whether an entry is this very address, rather than its host or a folder above it."""
+        return spell(url) in self._entries
+
     @cached_property
     def hosts(self) -> frozenset[str]:
         """The hosts that entries name or lie on; of files ``file:``."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tasks.crawl.retry_after import retry_after_seconds
+from tasks.common.retry_after import retry_after_seconds
 
 # Common Crawl's CDN answers 403, its bucket 503, when asked too much.
 BUSY_STATUSES = frozenset((403, 408, 425, 429, 500, 502, 503, 504))

@@ -17,6 +17,7 @@ from typing import TypeVar
 import aiohttp
 import yarl
 
+from tasks.common.retry_after import retry_after_seconds
 from tasks.crawl.addresses import (
     Allowance,
     GuardedResolver,
@@ -35,7 +36,6 @@ from tasks.crawl.config import SourceConfig
 from tasks.crawl.record import KEPT_HEADERS
 from tasks.crawl.reservations import MAX_FILE_BYTES as MAX_TDM_BYTES
 from tasks.crawl.reservations import TDM_PATH, Reservations
-from tasks.crawl.retry_after import retry_after_seconds
 from tasks.crawl.robots import MAX_REDIRECTS, MAX_ROBOTS_BYTES, Robots, product_token
 from tasks.crawl.sitemaps import (
     MAX_FILE_BYTES,

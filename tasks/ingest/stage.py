@@ -3,20 +3,17 @@
 A line that is not a document is set aside with its reason; it does not stop the file.
 """
 
-import gzip
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from tasks.common.document import DOCUMENT_SCHEMA, document_id
-from tasks.common.files import checksums, expand_files
+from tasks.common.files import checksums, expand_files, open_text
 from tasks.common.funnel import Funnel
 from tasks.common.shard import ShardWriter, part_name
 from tasks.common.stage import Outcome, Stage, StageContext
@@ -108,7 +105,7 @@ def _records(path: Path) -> Iterator[Any]:
             for batch in file.iter_batches(batch_size=1024):
                 yield from batch.to_pylist()
         return
-    with _open_text(path) as lines:
+    with open_text(path) as lines:
         yield from _parsed(lines)
 
 
@@ -118,17 +115,6 @@ def _parsed(lines: Iterable[str]) -> Iterator[Any]:
             yield json.loads(line)
         except ValueError:
             yield None
-
-
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    if path.suffix == ".zst":
-        stream = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True
-        )
-        return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
 
 
 def _identity(config: IngestConfig) -> Mapping[str, Any]:

@@ -22,8 +22,10 @@ GOLDEN_FILE = Path(__file__).parent / "golden.json"
 
 
 # What a trained classifier says, to the last digits, belongs to the machine it was trained on.
-MACHINE_COLUMNS = {"domain_score", "quality_score"}
-MACHINE_METRICS = {"domain_accuracy", "quality_auc", "quality_threshold"}
+MACHINE_COLUMNS = {"domain_score", "domain_scores", "quality_score", "toxicity_score"}
+MACHINE_METRICS = {"quality", "domain", "toxicity", "quality_thresholds"}
+MACHINE_FILES = {"classifiers.json", "held-out.json"}
+MACHINE_SUFFIXES = {".bin", ".npz", ".png"}
 
 
 def content_digest(store: Store, manifest: Manifest) -> str:
@@ -66,6 +68,6 @@ def _content(path: Path) -> bytes:
         rows = pq.read_table(path).to_pylist()
         rows = [{k: v for k, v in row.items() if k not in MACHINE_COLUMNS} for row in rows]
         return json.dumps(rows, sort_keys=True, default=bytes.hex).encode()
-    if path.suffix == ".bin":
+    if path.suffix in MACHINE_SUFFIXES or path.name in MACHINE_FILES:
         return b""
     return path.read_bytes()

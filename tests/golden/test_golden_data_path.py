@@ -8,6 +8,8 @@ import hashlib
 import pytest
 from pydantic import BaseModel
 
+from tasks.classifiers.config import ClassifiersConfig, QualityConfig
+from tasks.classifiers.stage import STAGE as CLASSIFIERS
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.stage import STAGE as CLASSIFY
 from tasks.common.manifest import ArtifactRef
@@ -102,8 +104,10 @@ def test_the_data_path_makes_what_it_made(machine: Machine, store: Store):
     check_golden(DEDUP, store, store.manifest(unique))
     cut = make(PASSAGES, ALL_PASSAGES, machine, documents=[extracted[0]])
     check_golden(PASSAGES, store, store.manifest(cut))
-    config = ClassifyConfig(quality_reference_sources=["sea"], dimensions=4, buckets=1_000)
-    classified = make(CLASSIFY, config, machine, documents=[unique])
+    config = ClassifiersConfig(quality=QualityConfig(reference_sources=["sea"]))
+    judges = make(CLASSIFIERS, config, machine, documents=[unique])
+    check_golden(CLASSIFIERS, store, store.manifest(judges))
+    classified = make(CLASSIFY, ClassifyConfig(), machine, documents=[unique], classifiers=[judges])
     check_golden(CLASSIFY, store, store.manifest(classified))
     mixed = make(MIX, MixConfig(token_budget=5_000), machine, documents=[classified])
     check_golden(MIX, store, store.manifest(mixed))

@@ -241,3 +241,28 @@ def test_an_output_that_is_there_is_not_overwritten(archive, tmp_path):
 def test_help_teaches(command):
     done = bloomery(command, "--help")
     assert done.exit_code == 0 and len(done.output) > 200
+
+
+def test_classifiers_are_trained_alone_and_score_other_files(tmp_path):
+    """What one folder of classifiers says does not depend on the documents beside a document."""
+    seeds, documents = tmp_path / "seeds.jsonl", tmp_path / "docs.jsonl"
+    kinds = {"animals": "fox dog river bird", "money": "bank loan price market"}
+    records = [
+        {"text": f"{words} {number} {words}", "label": kind}
+        for kind, words in kinds.items()
+        for number in range(40)
+    ]
+    seeds.write_text("".join(json.dumps(record) + "\n" for record in records))
+    documents.write_text(json.dumps({"text": PROSE}) + "\n" + json.dumps({"text": "a bank loan"}))
+    judges = tmp_path / "judges"
+    made = _stage("classifiers", documents, judges, f"domain.seed_files=[{seeds}]")
+    assert made.metrics["domain"]["accuracy"] == 1.0
+    done = bloomery(
+        *("stage", "classify", "--input", documents, "--input", judges),
+        *("--output", tmp_path / "scored", "--workers", 1),
+    )
+    assert done.exit_code == 0, done.output
+    rows = pq.read_table(tmp_path / "scored" / "part-00000.parquet").to_pylist()
+    assert [row["domain"] for row in rows] == ["animals", "money"]
+    alone = _stage("classify", documents, tmp_path / "unlabelled")
+    assert alone.funnel.num_kept == 2

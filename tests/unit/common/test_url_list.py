@@ -58,3 +58,12 @@ def test_comments_and_blank_lines_are_no_entries() -> None:
 
 def test_the_most_general_entry_answers() -> None:
     assert UrlList(["bad.com/shop", "bad.com"]).match("https://bad.com/shop") == "bad.com"
+
+
+def test_an_address_is_named_exactly_or_not():
+    pages = UrlList(["https://www.example.org/a/", "example.org/b?c=d"])
+    assert pages.names_exactly("http://example.org/a")
+    assert pages.names_exactly("https://example.org/b?c=d")
+    assert not pages.names_exactly("https://example.org/a/below")
+    assert not pages.names_exactly("https://sub.example.org/a")
+    assert not pages.names_exactly("not a url at all://")

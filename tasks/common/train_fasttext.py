@@ -1,4 +1,4 @@
-"""Trains one fastText classifier; a program of its own, started by ``fasttext_model.train``.
+"""Trains one fastText classifier; a program of its own, which ``train_fasttext`` starts.
 
 fastText leaves most of its input matrix uninitialised when it trains with few threads. The caller
 sets ``GLIBC_TUNABLES=glibc.malloc.perturb=255``, which makes fresh memory zero, before this
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, required=True)
     args = parser.parse_args()
     assert PERTURB in os.environ.get("GLIBC_TUNABLES", ""), (
-        "start this through fasttext_model.train"
+        "start this through fasttext_model.train_fasttext"
     )
     model = fasttext.train_supervised(
         args.input,

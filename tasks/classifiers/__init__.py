@@ -1,0 +1,1 @@
+"""Classifiers: labelled documents and files in, trained classifiers with their measures out."""
