@@ -50,7 +50,6 @@ DEMO_FILTER = FilterConfig(
     gopher_repetition=False,
     max_mean_word_chars=12.0,
     min_alphabetic_words=0.6,
-    min_language_score=0.1,
 )
 
 DEMO = Params(

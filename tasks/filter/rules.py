@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tasks.common.language import without_other_languages
 from tasks.common.words import batches
 from tasks.filter.c4 import C4Page, clean_page
 from tasks.filter.config import FilterConfig
@@ -42,6 +43,7 @@ class Verdict:
     broken: list[str]  # every rule that it breaks, the first one first; empty to keep it
     text: str  # what stays of its text: without C4's unwanted lines, personal data masked
     removed_lines: Counter[str] = field(default_factory=Counter)
+    removed_paragraphs: Counter[str] = field(default_factory=Counter)  # by language
     masked: Counter[str] = field(default_factory=Counter)
 
 
@@ -85,9 +87,22 @@ def _judge_prose(documents: Sequence[Candidate], config: FilterConfig) -> Iterat
         if broken:
             yield Verdict(broken=broken, text=document.text)
         else:
-            text, masked = mask(left_text, config.mask)
+            text, foreign = _wanted_paragraphs(left_text, config)
+            text, masked = mask(text, config.mask)
             removed = page.removed if page else Counter[str]()
-            yield Verdict(broken=[], text=text, removed_lines=removed, masked=masked)
+            yield Verdict(
+                broken=[],
+                text=text,
+                removed_lines=removed,
+                removed_paragraphs=foreign,
+                masked=masked,
+            )
+
+
+def _wanted_paragraphs(text: str, config: FilterConfig) -> tuple[str, Counter[str]]:
+    if config.keep_paragraphs == "all" or not config.languages:
+        return text, Counter()
+    return without_other_languages(text, config.languages)
 
 
 def _language(document: Candidate, config: FilterConfig) -> Iterator[str]:
