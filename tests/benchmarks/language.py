@@ -60,7 +60,7 @@ def main() -> None:
     reports = {name: ask(name, sys.executable, {**sets, **speed}) for name in OURS}
     reports["resiliparse"] = ask("resiliparse", sys.executable, {**sets, **speed})
     if options.peers_python:
-        for name in PEERS:
+        for name in options.peers:
             reports[name] = ask(name, options.peers_python, {**sets, **speed})
     for name, asked in sets.items():
         print(f"\n## {name}: {len(asked)}, {len({a.language for a in asked})} languages\n")
@@ -77,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--peers-python", help="a Python with the other detectors")
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS, help="which of them")
     parser.add_argument("--languages", type=int, default=30, help="how many languages to list")
     return parser.parse_args()
 
