@@ -21,8 +21,8 @@ from tasks.common.store import Store
 GOLDEN_FILE = Path(__file__).parent / "golden.json"
 
 
-# What a trained classifier says, to the last digits, belongs to the machine it was trained on.
-MACHINE_COLUMNS = {"domain_score", "quality_score"}
+# What a classifier says, to the last digits, belongs to the machine it was trained or is asked on.
+MACHINE_COLUMNS = {"domain_score", "language_score", "quality_score"}
 MACHINE_METRICS = {"domain_accuracy", "quality_auc", "quality_threshold"}
 
 
