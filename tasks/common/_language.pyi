@@ -26,7 +26,7 @@ class Model:
         sharpness_growth: float,
     ) -> None: ...
     def logits(self, text: str) -> tuple[np.ndarray, int]:
-        """A whole text's score for each label, before sharpening, and how many letters it has."""
+        """A text's score for each label, before sharpening, and how many letters were read."""
 
     def decide(self, text: str) -> tuple[int, float, int]:
         """A whole text's most probable label (-1 for none), its probability, the letters read."""

@@ -48,7 +48,7 @@ class Detected:
 def identify(text: str) -> tuple[str | None, float]:
     """Name the language of a sentence or paragraph, and the probability that it is that one.
 
-    All of the text is read; ``identify_paragraphs`` is faster on documents.
+    Up to 20,000 letters are read; ``identify_paragraphs`` is faster on documents.
     """
     label, probability, _ = model().decide(_normal(text))
     if label < 0 or labels()[label] == NO_LANGUAGE:

@@ -315,7 +315,7 @@ def train(
         )
         loss = nn.functional.cross_entropy(logits, torch.tensor(targets), label_smoothing=0.02)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         running += (loss.item() - running) / min(step + 1, 100)
@@ -373,7 +373,7 @@ def fit_sharpness(
         optimizer.zero_grad()
         scale = parameters[0] + parameters[1] * log_lengths
         loss = nn.functional.cross_entropy(all_logits * scale[:, None], torch.tensor(targets))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     optimizer.step(closure)

@@ -30,6 +30,7 @@ constexpr uint32_t BLANK = ' ';
 constexpr size_t BLOCK_ROWS = 256;  // so many rows of int8 never overflow a sum in int16
 constexpr uint32_t FIRST_EAST_ASIAN = 0x2E80;  // from here on a sign says as much as some letters
 constexpr int EAST_ASIAN_LETTERS = 3;
+constexpr int64_t MAX_LETTERS = 20000;  // read of a text that is no document; bounds memory
 constexpr int64_t MAX_WITNESSES = 4096;  // letters; more make an answer no surer
 constexpr float LEAST_EXPONENT = -14;  // what is less adds nothing to a probability
 
@@ -228,7 +229,7 @@ struct Model {
         return sum;
     }
 
-    Sum sum(const Text& text) const { return sum(text, 0, text.size, INT64_MAX); }
+    Sum sum(const Text& text) const { return sum(text, 0, text.size, MAX_LETTERS); }
 
     // The score of each label; what is beyond num_labels only fills a block.
     std::vector<float> logits(const Sum& sum) const {
