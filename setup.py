@@ -1,4 +1,4 @@
-"""The compiled part of the package, the HTML reader of extract; all else is pyproject's."""
+"""The compiled parts, extract's HTML reader and the language detector; all else is pyproject's."""
 
 from pathlib import Path
 
@@ -13,6 +13,13 @@ setup(
             depends=sorted(map(str, Path("tasks/extract/native").glob("*.hpp"))),
             cxx_std=17,
             extra_compile_args=["-O3"],
-        )
+        ),
+        Pybind11Extension(
+            "tasks.common._language",
+            ["tasks/common/native/language.cpp"],
+            depends=["tasks/common/native/language.hpp"],
+            cxx_std=17,
+            extra_compile_args=["-O3"],
+        ),
     ]
 )

@@ -51,7 +51,6 @@ PYTHON_CODE = SourceConfig(
 DEMO_FILTER = FilterConfig(
     recipes=["gopher-quality", "code"],
     gopher_quality=GopherQuality(max_mean_word_chars=12.0, min_alphabetic_words=0.6),
-    min_language_score=0.1,
 )
 
 DEMO = Params(

@@ -31,7 +31,7 @@ from tasks.common.shard import count_rows
 from tasks.common.store import Artifact, Store, Workspace
 
 PROVENANCE_TOOLS = (
-    *("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "resiliparse", "lightgbm"),
+    *("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "lightgbm"),
     *("chardetng-py", "mwparserfromhell", "pypdfium2", "scipy"),
 )
 

@@ -7,7 +7,7 @@ on pages of the open web does it through ``guard``.
 import re
 from dataclasses import dataclass, field, replace
 
-from tasks.common.language import identify
+from tasks.common.language import Detected, identify_paragraphs
 from tasks.common.opt_outs import page_opt_outs
 from tasks.extract.body import Body, Refused, record_body
 from tasks.extract.charset import clean_text, decode
@@ -32,8 +32,7 @@ class Page:
 
     text: str = ""
     metadata: Metadata = field(default_factory=Metadata)
-    language: str | None = None
-    language_score: float | None = None
+    language: Detected | None = None  # None for code, which is not asked
     flaw: str | None = None  # what is missing of its bytes
     opt_outs: tuple[str, ...] = ()
     reason: str | None = None
@@ -54,8 +53,7 @@ def extract_page(record: Record, config: ExtractConfig) -> Page:
         return replace(page, reason="too_short")
     if config.kind == "code":
         return page
-    language, score = identify(page.text)
-    return replace(page, language=language, language_score=score)
+    return replace(page, language=identify_paragraphs(page.text))
 
 
 def _read(record: Record, body: Body, config: ExtractConfig) -> Page:

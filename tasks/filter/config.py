@@ -96,7 +96,13 @@ class FilterConfig(BaseModel):
         ["en"], title="Languages", description="ISO 639-1 codes to keep; empty keeps all"
     )
     min_language_score: float = share(
-        0.3, "Least language score", "Closeness of a prose text to its language's profile"
+        0.5, "Least language score", "Probability that a prose text is in the language detected"
+    )
+    keep_paragraphs: Literal["all", "wanted"] = Field(
+        "all",
+        title="Keep paragraphs",
+        description="Of the prose that stays: all of it, or not the lines that are surely in a "
+        "language other than those to keep",
     )
 
     recipes: list[RecipeName] = Field(

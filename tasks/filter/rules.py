@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tasks.common.language import without_other_languages
 from tasks.common.url_list import UrlLists
 from tasks.common.words import batches
 from tasks.filter.bad_words import BadWordLists
@@ -53,6 +54,7 @@ class Verdict:
     tags: list[str] = field(default_factory=list)
     signals: Signals | None = None
     removed_lines: Counter[str] = field(default_factory=Counter)
+    removed_paragraphs: Counter[str] = field(default_factory=Counter)  # by language
 
 
 def judge(
@@ -98,12 +100,14 @@ def _judge_prose(
             yield Verdict(broken=broken, text=document.text, tags=tags, signals=noted)
             continue
         # Only what stays is changed, so that what is set aside can be looked at as it was.
+        text, foreign = _wanted_paragraphs(passage.view.text, config)
         yield Verdict(
             broken=[],
-            text=passage.view.text,
+            text=text,
             tags=tags,
             signals=noted,
             removed_lines=passage.removed,
+            removed_paragraphs=foreign,
         )
 
 
@@ -191,6 +195,12 @@ def _bad_words(
     if config.bad_words.action == "drop":
         return found, [], counts
     return NONE, ["bad-words"] if found else [], counts
+
+
+def _wanted_paragraphs(text: str, config: FilterConfig) -> tuple[str, Counter[str]]:
+    if config.keep_paragraphs == "all" or not config.languages:
+        return text, Counter()
+    return without_other_languages(text, config.languages)
 
 
 def _language(document: Candidate, config: FilterConfig) -> Breaches:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tasks.common.files import checksums
 from tasks.common.funnel import Funnel
-from tasks.common.language import identify
+from tasks.common.language import identify_paragraphs
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
@@ -23,9 +23,13 @@ from tasks.filter.list_files import read_bad_words, read_blocklists
 from tasks.filter.outliers import Counts, Reference, count_by_language
 from tasks.filter.rules import Candidate, Lists, Verdict, judge
 
+LANGUAGE_COLUMNS = ("language", "language_score", "language_shares")
 # How many documents each rule would drop, and how many nothing but it; what was changed in those
 # that stay; what was noted.
-COUNTED = ("would_drop", "alone_drops", "removed_lines", "personal_data", "tags")
+COUNTED = (
+    *("would_drop", "alone_drops", "removed_lines", "removed_paragraphs"),
+    *("personal_data", "tags"),
+)
 COUNTS_FOLDER = ".counts"
 COUNTS_FILE = "counts-{:05d}.npz"
 
@@ -67,7 +71,7 @@ def count_shard(artifact: Artifact, name: str, folder: Path, index: int) -> list
     """Write how often words and characters occur in a shard; return its languages."""
     totals: dict[str, Counts] = {}
     for table in read_tables(artifact.fetch(name)):
-        for language, counts in count_by_language(_candidates(table)).items():
+        for language, counts in count_by_language(_candidates(_with_languages(table))).items():
             totals[language] = totals[language] + counts if language in totals else counts
     arrays = {language: np.stack([c.words, c.chars]) for language, c in totals.items()}
     np.savez_compressed(folder / COUNTS_FILE.format(index), allow_pickle=False, **arrays)
@@ -90,6 +94,7 @@ def filter_shard(
     cleaner = Cleaner(config, folder, index)
     with ShardWriter(folder, index) as shard:
         for table in read_tables(artifact.fetch(name)):
+            table = _with_languages(table)
             candidates = _candidates(table)
             verdicts = judge(candidates, config, lists)
             cleaned = _clean(cleaner, table, verdicts)
@@ -126,6 +131,7 @@ def _count(counts: dict[str, Counter[str]], verdict: Verdict, cleaned: Cleaned |
     counts["would_drop"].update(rules)
     counts["alone_drops"].update(rules if len(rules) == 1 else ())
     counts["removed_lines"].update(verdict.removed_lines)
+    counts["removed_paragraphs"].update(verdict.removed_paragraphs)
     if cleaned and not cleaned.reason:
         counts["tags"].update({*verdict.tags, *cleaned.tags})
 
@@ -147,8 +153,6 @@ def _changed(
         more = [*verdict.tags, *(result.tags if result else ())]
         tags.append(list(dict.fromkeys([*(had or ()), *more])) or None)
     table = set_column(table, "text", texts)
-    table = set_column(table, "language", [c.language for c in candidates])
-    table = set_column(table, "language_score", [c.language_score for c in candidates])
     table = set_column(table, "tags", tags)
     if config.signals:
         values = [list((verdict.signals or {}).items()) for verdict in verdicts]
@@ -156,26 +160,28 @@ def _changed(
     return table
 
 
+def _with_languages(table: pa.Table) -> pa.Table:
+    """Detect the language of the documents in prose where it is not known."""
+    columns = {name: table[name].to_pylist() for name in LANGUAGE_COLUMNS}
+    rows = zip(table["text"].to_pylist(), table["kind"].to_pylist(), strict=True)
+    for row, (text, kind) in enumerate(rows):
+        if kind != "code" and columns["language_score"][row] is None:
+            for name, value in identify_paragraphs(text).columns().items():
+                columns[name][row] = value
+    for name, values in columns.items():
+        table = set_column(table, name, values)
+    return table
+
+
 def _candidates(table: pa.Table) -> list[Candidate]:
-    """The table's documents; the language of those in prose is detected where it is not known."""
+    """The table's documents, whose languages are known."""
     names = ("text", "kind", "url", "licence", "opt_outs", "language", "language_score")
-    candidates = []
-    for row in zip(*(table[name].to_pylist() for name in names), strict=True):
-        text, kind, url, licence, opt_outs, language, score = row
-        if kind != "code" and score is None:
-            language, score = identify(text)
-        candidates.append(
-            Candidate(
-                text=text,
-                kind=kind,
-                url=url,
-                licence=licence,
-                opt_outs=tuple(opt_outs or ()),
-                language=language,
-                language_score=score,
-            )
-        )
-    return candidates
+    columns = {name: table[name].to_pylist() for name in names}
+    columns["opt_outs"] = [tuple(opt_outs or ()) for opt_outs in columns["opt_outs"]]
+    return [
+        Candidate(**dict(zip(names, row, strict=True)))
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def _load_lists(config: FilterConfig) -> dict[str, Any]:

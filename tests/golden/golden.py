@@ -21,8 +21,11 @@ from tasks.common.store import Store
 GOLDEN_FILE = Path(__file__).parent / "golden.json"
 
 
-# What a trained classifier says, to the last digits, belongs to the machine it was trained on.
-MACHINE_COLUMNS = {"domain_score", "domain_scores", "quality_score", "toxicity_score"}
+# What a classifier says, to the last digits, belongs to the machine it was trained or is asked on.
+MACHINE_COLUMNS = {
+    *("domain_score", "domain_scores", "language_score"),
+    *("quality_score", "toxicity_score"),
+}
 MACHINE_METRICS = {"quality", "domain", "toxicity", "quality_thresholds"}
 MACHINE_FILES = {"classifiers.json", "held-out.json"}
 MACHINE_SUFFIXES = {".bin", ".npz", ".png"}

@@ -131,6 +131,18 @@ def test_languages():
     assert broken(GOOD, score=0.1) == ["language_score"]
 
 
+def test_paragraphs_in_other_languages_go_where_that_is_asked():
+    german = "Alle Menschen sind frei und gleich an Würde und Rechten geboren und sollen einander"
+    document = Candidate(text=f"{GOOD}\n{german}", kind="prose", language="en", language_score=0.9)
+    [verdict] = judge([document], LOOSE)
+    assert (verdict.text, verdict.removed_paragraphs) == (document.text, {})
+    wanted = LOOSE.model_copy(update={"keep_paragraphs": "wanted"})
+    [verdict] = judge([document], wanted)
+    assert (verdict.text, verdict.removed_paragraphs) == (GOOD, {"de": 1})
+    both = wanted.model_copy(update={"languages": ["de", "en"]})
+    assert judge([document], both)[0].text == document.text
+
+
 @given(WORDS)
 def test_scores_of_a_language_are_shares(words: list[str]):
     assert 0 <= identify(" ".join(words))[1] <= 1
