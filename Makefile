@@ -36,8 +36,8 @@ clean: ## Remove the virtual environment and caches; the store stays
 
 # pyproject.toml says what fits, constraints.txt what was tested. The pinned torch may be a CPU
 # build where pip is configured with one.
-# The compiled HTML reader is built anew when one of its sources changes.
-$(VENV)/.installed: pyproject.toml constraints.txt setup.py $(wildcard tasks/extract/native/*)
+# The compiled parts are built anew when one of their sources changes.
+$(VENV)/.installed: pyproject.toml constraints.txt setup.py $(wildcard tasks/*/native/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bloomery needs Python 3.11 or newer: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch

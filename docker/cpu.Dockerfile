@@ -24,6 +24,7 @@ RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 # The compiled HTML reader of extract, which the last stage has no compiler for.
 COPY setup.py ./
 COPY tasks/extract/native tasks/extract/native
+COPY tasks/common/native tasks/common/native
 RUN pip install --constraint constraints.txt pybind11 "setuptools>=77" \
     && python setup.py build_ext --inplace
 
@@ -34,6 +35,7 @@ COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY . .
 COPY --from=build /app/tasks/extract/*.so tasks/extract/
+COPY --from=build /app/tasks/common/*.so tasks/common/
 # The server writes its UI out once, and may not write where the code is.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \

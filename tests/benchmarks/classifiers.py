@@ -229,7 +229,7 @@ def last(score: Scorer) -> Scorer:
 
 def gopher(texts: Texts) -> np.ndarray:
     """1 for what breaks none of Gopher's rules, less the more it breaks."""
-    config = FilterConfig(languages=[], fineweb=False, c4=False)
+    config = FilterConfig(languages=[], recipes=["gopher-all"])
     found = judge([Candidate(text=text, kind="prose", language="en") for text in texts], config)
     return np.array([-len(verdict.broken) for verdict in found], float)
 

@@ -253,7 +253,7 @@ def test_a_takedown_says_what_a_rebuild_costs(box):
         "--params",
         params,
         "--set",
-        "filter.min_words=9",
+        "filter.gopher_quality.min_words=9",
     )
     assert wrong.exit_code == 2 and "no corpus that these parameters make" in wrong.output
 

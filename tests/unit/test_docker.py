@@ -72,7 +72,8 @@ def test_an_image_holds_the_reader_that_its_first_stage_builds(tmp_path: Path) -
         _, first, last = dockerfile.read_text().split("\nFROM ")
         copies.add(tuple(re.findall(r"^COPY (.+)$", first, re.M)))
         assert "python setup.py build_ext --inplace\n" in first
-        assert "\nCOPY . .\nCOPY --from=build /app/tasks/extract/*.so tasks/extract/\n" in last
+        for room in ("extract", "common"):
+            assert f"\nCOPY --from=build /app/tasks/{room}/*.so tasks/{room}/\n" in last
         ignored = dockerfile.with_name(dockerfile.name + ".dockerignore").read_text().splitlines()
         assert "!setup.py" in ignored
         assert "**/*.so" in ignored, "one from the machine that builds may not run in the image"
@@ -85,6 +86,7 @@ def test_an_image_holds_the_reader_that_its_first_stage_builds(tmp_path: Path) -
     build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(build, cwd=tmp_path, check=True)
     assert list(tmp_path.glob("tasks/extract/_native*.so"))
+    assert list(tmp_path.glob("tasks/common/_language*.so"))
 
 
 def test_the_compose_file_fits_the_specification() -> None:

@@ -18,7 +18,8 @@ def test_the_stage_is_walked_when_a_rule_is_on(machine):
     assert "passages" not in without
     stage = with_rule["passages"]
     assert stage.identity.inputs == {"documents": [str(with_rule["dedup"].ref)]}
-    assert with_rule["classify"].identity.inputs == {"documents": [str(stage.ref)]}
+    for after in ("classifiers", "classify"):
+        assert with_rule[after].identity.inputs["documents"] == [str(stage.ref)]
     assert str(stage.ref) in with_rule["report"].identity.inputs["data"]
 
 
