@@ -142,7 +142,8 @@ class Box:
         deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
         while True:
             tasks = self.api.post("/task_runs/filter", json=query).raise_for_status().json()
-            if all(task["end_time"] for task in tasks) or time.monotonic() > deadline:
+            is_recorded = tasks and all(task["end_time"] for task in tasks)
+            if is_recorded or time.monotonic() > deadline:
                 return [task["state_name"] for task in tasks]
             time.sleep(0.5)
 
