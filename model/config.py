@@ -39,8 +39,46 @@ class JsonConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling(JsonConfig):
+    """How rotary positions are stretched over a longer context than was trained on.
+
+    linear: Chen et al. 2023, arXiv:2306.15595. yarn: Peng et al. 2023, arXiv:2309.00071.
+    llama3: Llama 3.1's, which leaves the fast frequencies alone as yarn does.
+    """
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: float
+    """How many times longer the context becomes."""
+    original_max_seq_len: int
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    """llama3: wavelengths over original / low are stretched, those under original / high not."""
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    """yarn: turns in the original context from which none is stretched, and to which all is."""
+    attention_factor: float | None = None
+    """yarn: what cosines and sines are multiplied by; None for the paper's 0.1 ln(factor) + 1."""
+
+    def __post_init__(self) -> None:
+        _require(self.factor >= 1, "rope_scaling.factor must be at least 1", self.factor)
+        _require(
+            self.original_max_seq_len >= 1,
+            "rope_scaling.original_max_seq_len must be at least 1",
+            self.original_max_seq_len,
+        )
+        _require(
+            self.high_freq_factor > self.low_freq_factor,
+            f"high_freq_factor must exceed low_freq_factor = {self.low_freq_factor}",
+            self.high_freq_factor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig(JsonConfig):
-    """A decoder. LLaMA: rmsnorm, rope, swiglu. GPT-2: layernorm, learned, gelu, bias."""
+    """A decoder. LLaMA: rmsnorm, rope, swiglu. GPT-2: layernorm, learned, gelu, bias.
+
+    Mistral is LLaMA with a sliding window, Qwen2 with qkv_bias, Qwen3 with qk_norm.
+    """
 
     vocab_size: int
     width: int
@@ -56,14 +94,34 @@ class ModelConfig(JsonConfig):
     bias: bool = False
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
+    head_dim: int | None = None
+    """Numbers in one attention head; None for width / n_heads."""
+    qkv_bias: bool = False
+    """Biases on queries, keys and values alone."""
+    qk_norm: bool = False
+    """RMSNorm of each head's queries and keys (Henry et al. 2020, arXiv:2010.04245)."""
+    rope_scaling: RopeScaling | None = None
+    sliding_window: int | None = None
+    """Positions that a position sees, itself included; None for all before it."""
+    full_attention_layers: tuple[int, ...] = ()
+    """With a sliding window: the layers that see all positions nevertheless."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        if self.head_dim is None:
+            _require(
+                self.width % self.n_heads == 0,
+                f"width must be a multiple of n_heads = {self.n_heads}, or head_dim be given",
+                self.width,
+            )
+        for name in ("head_dim", "sliding_window"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
         _require(
-            self.width % self.n_heads == 0,
-            f"width must be a multiple of n_heads = {self.n_heads}",
-            self.width,
+            all(0 <= layer < self.n_layers for layer in self.full_attention_layers),
+            f"full_attention_layers must be below n_layers = {self.n_layers}",
+            self.full_attention_layers,
         )
         _require(
             self.n_heads % self.n_kv_heads == 0,
@@ -73,7 +131,7 @@ class ModelConfig(JsonConfig):
         if self.position == "rope":
             _require(
                 self.head_width % 2 == 0,
-                "rope turns pairs: width / n_heads must be even",
+                "rope turns pairs: a head's width must be even",
                 self.head_width,
             )
         _require(self.norm_eps > 0, "norm_eps must be positive", self.norm_eps)
@@ -82,7 +140,7 @@ class ModelConfig(JsonConfig):
     @property
     def head_width(self) -> int:
         """Numbers in one attention head."""
-        return self.width // self.n_heads
+        return self.head_dim or self.width // self.n_heads
 
 
 _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_len", "mlp_width")
@@ -269,6 +327,8 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin is list and isinstance(value, list):
         return [_typed(args[0], v, where) for v in value]
+    if origin is tuple and isinstance(value, list | tuple) and args[-1] is Ellipsis:
+        return tuple(_typed(args[0], v, where) for v in value)
     if origin is tuple and isinstance(value, list | tuple) and len(value) == len(args):
         return tuple(_typed(a, v, where) for a, v in zip(args, value, strict=True))
     if origin is dict and isinstance(value, dict):

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.layers import Block, LayerCache, make_norm, rope_tables
+from model.layers import Block, LayerCache, make_norm
+from model.rope import rope_tables
 
 INIT_STD = 0.02
 
@@ -52,10 +53,12 @@ class Decoder(nn.Module):
             self._check_length(length)
         else:
             positions, mask, start = cache.positions(length), cache.mask(length), cache.length
+        windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
         x_BTD, rope = self._embed(tokens_BT, positions)
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
-            x_BTD = block(x_BTD, rope, mask, layer, start)
+            sees_all = index in self.config.full_attention_layers
+            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start)
         if cache is not None:
             cache.length += length
         return self.norm(x_BTD)
@@ -86,6 +89,22 @@ class Decoder(nn.Module):
             raise ValueError(
                 f"{length} tokens do not fit the model's max_seq_len = {self.config.max_seq_len}"
             )
+
+
+def within_window(
+    mask: Tensor | None, start: int, length: int, window: int | None, device: torch.device
+) -> Tensor | None:
+    """The mask of T = ``length`` positions from slot ``start`` on, narrowed to a sliding window.
+
+    None stands for the causal mask, and comes back where the window hides nothing.
+    """
+    stop = start + length
+    if window is None or stop <= window:
+        return mask
+    query_T = torch.arange(start, stop, device=device)[:, None]
+    key_S = torch.arange(stop, device=device)
+    near_TS = key_S > query_T - window
+    return near_TS & ((key_S <= query_T) if mask is None else mask)
 
 
 class KVCache:

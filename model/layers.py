@@ -1,4 +1,4 @@
-"""The parts of a decoder: norms, rotary positions, attention, feed-forward.
+"""The parts of a decoder: norms, attention, feed-forward.
 
 In: activations of one block. Out: activations of the same shape and dtype. How blocks are stacked,
 and everything about tokens, is ``decoder.py``'s.
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.rope import rotate
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
@@ -19,25 +20,6 @@ def make_norm(config: ModelConfig) -> nn.Module:
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.width, eps=config.norm_eps)
     return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
-
-
-def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (max_seq_len, E), float32; both halves of E hold the same angles."""
-    half = torch.arange(0, config.head_width, 2, dtype=torch.float32) / config.head_width
-    angles = torch.outer(torch.arange(config.max_seq_len).float(), config.rope_theta**-half)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864, eq. 34), in the half-split layout.
-
-    ``cos`` and ``sin`` are (T, 1, E) or (B, T, 1, E). Pair i is (x[i], x[i + E/2]), as in
-    transformers; the paper's interleaved pairs are a permutation of the same weights.
-    """
-    first, second = x_BTHE.chunk(2, dim=-1)
-    turned_BTHE = torch.cat([-second, first], dim=-1)
-    return torch.addcmul(x_BTHE * cos, turned_BTHE, sin).to(x_BTHE.dtype)
 
 
 class LayerCache:
@@ -65,8 +47,13 @@ class Attention(nn.Module):
         self.head_width = config.head_width
         heads = config.n_heads + 2 * config.n_kv_heads
         # One matmul for queries, keys and values: on small models launches cost more than flops.
-        self.to_qkv = nn.Linear(config.width, heads * config.head_width, bias=config.bias)
-        self.to_out = nn.Linear(config.width, config.width, bias=config.bias)
+        with_bias = config.bias or config.qkv_bias
+        self.to_qkv = nn.Linear(config.width, heads * config.head_width, bias=with_bias)
+        self.to_out = nn.Linear(config.n_heads * config.head_width, config.width, bias=config.bias)
+        self.has_qk_norm = config.qk_norm
+        if config.qk_norm:
+            self.q_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
+            self.k_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
 
     def forward(
         self,
@@ -99,6 +86,9 @@ class Attention(nn.Module):
         batch, length, _ = x_BTD.shape
         heads = self.to_qkv(x_BTD).view(batch, length, -1, self.head_width)
         qk, v = heads.split([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=2)
+        if self.has_qk_norm:
+            q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
+            qk = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
         if rope is not None:
             qk = rotate(qk, *rope)  # queries and keys turn together
         q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
