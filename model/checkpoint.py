@@ -24,8 +24,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.chat import load_tokenizer
-from model.config import ModelConfig
-from model.decoder import Decoder
+from model.config import AnyModelConfig, model_config
+from model.language_model import LanguageModel, make_model
 
 KEEP = 2
 _CHECKSUMS = "checksums.json"
@@ -43,7 +43,7 @@ class Checkpoint:
 def save_checkpoint(
     folder: str | Path,
     step: int,
-    model: Decoder,
+    model: LanguageModel,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
 ) -> Path:
@@ -66,7 +66,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | Path, model: Decoder, optimizer: torch.optim.Optimizer
+    path: str | Path, model: LanguageModel, optimizer: torch.optim.Optimizer
 ) -> Checkpoint:
     """Fill the model and the optimizer, set the random generators, give back the rest."""
     path = Path(path)
@@ -106,7 +106,7 @@ def find_damage(path: str | Path) -> str | None:
     return None
 
 
-def export_model(folder: str | Path, model: Decoder, tokenizer_path: str | Path) -> Path:
+def export_model(folder: str | Path, model: LanguageModel, tokenizer_path: str | Path) -> Path:
     """Write a model to use elsewhere, with its tokenizer beside it. Same weights, same bytes."""
     final = Path(folder)
     partial = final.with_name(f".{final.name}.part")
@@ -120,33 +120,35 @@ def export_model(folder: str | Path, model: Decoder, tokenizer_path: str | Path)
     return final
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Decoder, Tokenizer]:
+def load_model(
+    folder: str | Path, device: str | torch.device = "cpu"
+) -> tuple[LanguageModel, Tokenizer]:
     """An exported model, ready to run, and its tokenizer."""
     folder = Path(folder)
-    model = Decoder(read_config(folder))
+    model = make_model(read_config(folder))
     read_weights(folder, model)
     return model.to(device).eval(), load_tokenizer(folder)
 
 
-def write_model(folder: Path, model: Decoder) -> None:
+def write_model(folder: Path, model: LanguageModel) -> None:
     """``model.safetensors`` and ``config.json``."""
     weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     _write_json(folder / "config.json", model.config.to_json_dict())
 
 
-def read_config(folder: str | Path) -> ModelConfig:
+def read_config(folder: str | Path) -> AnyModelConfig:
     """The shape of the model in a folder."""
     path = Path(folder) / "config.json"
     try:
-        return ModelConfig.from_json_dict(json.loads(path.read_text()))
+        return model_config(json.loads(path.read_text()))
     except OSError as error:
         raise ValueError(f"{folder} is not an exported model: no config.json in it") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_weights(folder: Path, model: Decoder) -> None:
+def read_weights(folder: Path, model: LanguageModel) -> None:
     """Fill a model of the same shape."""
     path = folder / "model.safetensors"
     try:

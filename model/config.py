@@ -80,6 +80,7 @@ class ModelConfig(JsonConfig):
     Mistral is LLaMA with a sliding window, Qwen2 with qkv_bias, Qwen3 with qk_norm.
     """
 
+    architecture: Literal["decoder"] = "decoder"
     vocab_size: int
     width: int
     n_layers: int
@@ -143,6 +144,37 @@ class ModelConfig(JsonConfig):
         return self.head_dim or self.width // self.n_heads
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LstmConfig(JsonConfig):
+    """A language model of LSTM layers (Hochreiter & Schmidhuber 1997), for comparison."""
+
+    architecture: Literal["lstm"] = "lstm"
+    vocab_size: int
+    width: int
+    n_layers: int
+    max_seq_len: int
+    """What it is asked to read; nothing in it depends on a position."""
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "width", "n_layers", "max_seq_len"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+
+
+AnyModelConfig = ModelConfig | LstmConfig
+_CONFIGS: dict[str, type[AnyModelConfig]] = {"decoder": ModelConfig, "lstm": LstmConfig}
+
+
+def model_config(data: dict[str, Any]) -> AnyModelConfig:
+    """The configuration that plain values describe; ``architecture`` says of which kind."""
+    if not isinstance(data, dict):
+        raise ValueError(f"a model's configuration must be a JSON object, got {data!r}")
+    architecture = data.get("architecture", "decoder")
+    if architecture not in _CONFIGS:
+        raise ValueError(f"unknown architecture {architecture!r}; known: {', '.join(_CONFIGS)}")
+    return _CONFIGS[architecture].from_json_dict(data)
+
+
 _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_len", "mlp_width")
 
 _GPT2: dict[str, Any] = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
@@ -155,14 +187,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2
     | {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 12, "mlp_width": 3072},
+    "lstm-demo": {"architecture": "lstm", "width": 384, "n_layers": 2},
+    "lstm-small": {"architecture": "lstm", "width": 1024, "n_layers": 2},
 }
 
 
-def model_preset(name: str, vocab_size: int, max_seq_len: int) -> ModelConfig:
+def model_preset(name: str, vocab_size: int, max_seq_len: int) -> AnyModelConfig:
     """A named shape with the two numbers that the data decides."""
     if name not in PRESETS:
         raise ValueError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}")
-    return ModelConfig(vocab_size=vocab_size, max_seq_len=max_seq_len, **PRESETS[name])
+    data = {"vocab_size": vocab_size, "max_seq_len": max_seq_len, **PRESETS[name]}
+    return model_config(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +269,7 @@ class TrainJob(JsonConfig):
     """Sequences (pairs, in dpo) in one optimizer step, over all micro-batches and processes."""
     micro_batch_size: int | None = None
     """Sequences (pairs) in memory at once; None takes the whole batch."""
-    model: ModelConfig | None = None
+    model: AnyModelConfig | None = None
     """The model to start from nothing; exactly one of ``model`` and ``init_from`` is given."""
     init_from: str | None = None
     """An exported checkpoint folder to start from."""
@@ -293,6 +328,8 @@ class TrainJob(JsonConfig):
             objective = _typed(Objective, data.get("objective"), "TrainJob.objective")
             kind = PretrainData if objective == "pretrain" else RecordData
             data = data | {"data": kind.from_json_dict(data["data"])}
+        if isinstance(data, dict) and isinstance(data.get("model"), dict):
+            data = data | {"model": model_config(data["model"])}
         # Named in full: slots=True makes a new class, which a bare super() would not find.
         return super(TrainJob, cls).from_json_dict(data)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model.decoder import Decoder
+from model.language_model import LanguageModel
 from model.loader import TokenBatch
 from model.objectives import chosen_nll, dpo_loss, next_token_loss, token_logprobs
 
@@ -28,7 +28,7 @@ class Criterion(Protocol):
         """How many things the loss is averaged over."""
         ...
 
-    def sums(self, model: Decoder, batch: TokenBatch) -> dict[str, Tensor]:
+    def sums(self, model: LanguageModel, batch: TokenBatch) -> dict[str, Tensor]:
         """Scalars summed over those things; ``"loss"`` is the one to differentiate."""
         ...
 
@@ -42,7 +42,7 @@ class NextToken:
         """Valid target tokens."""
         return batch.num_valid()
 
-    def sums(self, model: Decoder, batch: TokenBatch) -> dict[str, Tensor]:
+    def sums(self, model: LanguageModel, batch: TokenBatch) -> dict[str, Tensor]:
         """Summed −log p in nats."""
         hidden, targets = scored_positions(model, batch)
         total, _ = next_token_loss(model.head(hidden), targets)
@@ -58,7 +58,7 @@ class Preference:
 
     names = ("loss", "accuracy", "margin")
 
-    def __init__(self, reference: Decoder, beta: float, sft_weight: float) -> None:
+    def __init__(self, reference: LanguageModel, beta: float, sft_weight: float) -> None:
         self.reference = reference.eval().requires_grad_(False)
         self.beta, self.sft_weight = beta, sft_weight
 
@@ -66,7 +66,7 @@ class Preference:
         """Pairs."""
         return len(batch.lengths) // 2
 
-    def sums(self, model: Decoder, batch: TokenBatch) -> dict[str, Tensor]:
+    def sums(self, model: LanguageModel, batch: TokenBatch) -> dict[str, Tensor]:
         """Loss, pairs ranked as people did (accuracy), and reward margins."""
         assert batch.mask_BT is not None
         chosen_P, rejected_P = sequence_logprobs(model, batch).view(-1, 2).unbind(1)
@@ -88,7 +88,7 @@ class Preference:
         }
 
 
-def scored_positions(model: Decoder, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+def scored_positions(model: LanguageModel, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """Hidden states and targets of the positions that the mask counts: (N, D) and (N,), or
     (B, T, D) and (B, T) without a mask. The head then works on those alone."""
     hidden_BTD = model.hidden(batch.inputs_BT)
@@ -97,7 +97,7 @@ def scored_positions(model: Decoder, batch: TokenBatch) -> tuple[Tensor, Tensor]
     return hidden_BTD[batch.mask_BT], batch.targets_BT[batch.mask_BT]
 
 
-def sequence_logprobs(model: Decoder, batch: TokenBatch) -> Tensor:
+def sequence_logprobs(model: LanguageModel, batch: TokenBatch) -> Tensor:
     """(B,) log-probability of each row's masked tokens, all together."""
     assert batch.mask_BT is not None
     hidden_ND, targets_N = scored_positions(model, batch)

@@ -1,26 +1,27 @@
 """The decoder: GPT-2 and LLaMA as two settings of one module.
 
-In: token ids. Out: next-token logits, or the hidden states before the head, so that a loss can
-apply the head to the positions it scores and to no others.
+In: token ids. Out: next-token logits, as ``LanguageModel`` says.
 
-Shape suffixes: B batch, T positions in this call, S cached slots, D width, V vocabulary.
+Shape suffixes: B batch, T positions in this call, S cached slots, D width.
 """
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.language_model import Cache, LanguageModel
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables
 
 INIT_STD = 0.02
 
 
-class Decoder(nn.Module):
-    """Causal language model; position t's output depends on tokens <= t only."""
+class Decoder(LanguageModel):
+    """Embedding, blocks of attention and feed-forward, norm, head."""
+
+    config: ModelConfig
 
     rope_cos: Tensor
     rope_sin: Tensor
@@ -41,12 +42,9 @@ class Decoder(nn.Module):
             self.to_logits = nn.Linear(config.width, config.vocab_size, bias=False)
         init_weights(self)
 
-    def forward(self, tokens_BT: Tensor, cache: "KVCache | None" = None) -> Tensor:
-        """(B, T) int64 to (B, T, V) logits. With a cache, the T tokens follow those it holds."""
-        return self.head(self.hidden(tokens_BT, cache))
-
-    def hidden(self, tokens_BT: Tensor, cache: "KVCache | None" = None) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """(B, T) to (B, T, D): everything but the head."""
+        assert cache is None or isinstance(cache, KVCache)
         length = tokens_BT.shape[1]
         if cache is None:
             positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
@@ -63,14 +61,9 @@ class Decoder(nn.Module):
             cache.length += length
         return self.norm(x_BTD)
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """(…, D) to (…, V): logits of any selection of hidden states."""
-        tied = self.config.tie_embeddings
-        return F.linear(hidden, self.embed.weight if tied else self.to_logits.weight)
-
-    def num_parameters(self) -> int:
-        """Trained numbers; a tied head counts once."""
-        return sum(p.numel() for p in self.parameters())
+    def make_cache(self, slots: int, padding_B: Tensor) -> "KVCache":
+        """Keys and values of every layer for ``slots`` positions."""
+        return KVCache(self, slots, padding_B)
 
     def _embed(
         self, tokens_BT: Tensor, positions: Tensor

@@ -77,6 +77,8 @@ def export_folder(
     if target.exists():
         raise ValueError(f"{target} is there already; name a new folder")
     model, tokenizer = load_model(source)
+    if not isinstance(model, Decoder):
+        raise ValueError(f"transformers has no architecture for a {model.config.architecture}")
     config, state = to_huggingface(model)
     partial = target.with_name(f".{target.name}.part")
     shutil.rmtree(partial, ignore_errors=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model import chat
 from model.criteria import scored_positions
-from model.decoder import Decoder
+from model.language_model import LanguageModel
 from model.loader import Row, TokenBatch, pad_rows
 from model.objectives import token_logprobs
 
@@ -25,7 +25,10 @@ Request = tuple[Sequence[int], Sequence[int]]
 
 @torch.no_grad()
 def loglikelihoods(
-    model: Decoder, tokenizer: Tokenizer, requests: Sequence[Request], batch_tokens: int = 8192
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    requests: Sequence[Request],
+    batch_tokens: int = 8192,
 ) -> list[tuple[float, int, bool]]:
     """For each request, in its order: log p(continuation | context), the continuation's tokens, and
     whether greedy decoding would say it.
@@ -46,7 +49,7 @@ def loglikelihoods(
 
 @torch.no_grad()
 def nll_of_tokens(
-    model: Decoder,
+    model: LanguageModel,
     tokens: Sequence[int] | np.ndarray,
     seq_len: int,
     stride: int | None = None,
@@ -74,7 +77,7 @@ def nll_of_tokens(
     return total, count
 
 
-def _score(model: Decoder, batch: TokenBatch) -> list[tuple[float, int, bool]]:
+def _score(model: LanguageModel, batch: TokenBatch) -> list[tuple[float, int, bool]]:
     """For each row: summed log-probability, number of scored tokens, all of them the likeliest."""
     batch = batch.to(model.embed.weight.device)
     assert batch.mask_BT is not None
@@ -98,7 +101,7 @@ def _sum_by_row(values_N: Tensor, row_N: Tensor, rows: int) -> Tensor:
     return values_N.new_zeros(rows).index_add(0, row_N, values_N)
 
 
-def _request_row(model: Decoder, context: Sequence[int], answer: Sequence[int]) -> Row:
+def _request_row(model: LanguageModel, context: Sequence[int], answer: Sequence[int]) -> Row:
     room = model.config.max_seq_len + 1  # the last token is only a target
     if len(answer) >= room:
         raise ValueError(

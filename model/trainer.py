@@ -31,8 +31,8 @@ from model.checkpoint import (
 )
 from model.config import PretrainData, TrainJob
 from model.criteria import Criterion, NextToken, Preference
-from model.decoder import Decoder
 from model.distributed import Ranks
+from model.language_model import LanguageModel, make_model
 from model.loader import ConversationLoader, PackedLoader, PairLoader, RecordLoader, TokenBatch
 from model.metrics import MetricsLog
 from model.optim import learning_rate, make_optimizer, set_learning_rate
@@ -342,14 +342,14 @@ def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | 
     return loaders[0], loaders[1]  # type: ignore[return-value]
 
 
-def _initial_model(job: TrainJob) -> Decoder:
+def _initial_model(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
-        return Decoder(job.model)
+        return make_model(job.model)
     return load_model(job.init_from)[0].train()
 
 
-def _check_fit(job: TrainJob, model: Decoder, tokenizer: Tokenizer) -> None:
+def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
     if job.seq_len > model.config.max_seq_len:
         raise ValueError(
             f"seq_len = {job.seq_len} exceeds the model's max_seq_len = {model.config.max_seq_len}"
@@ -362,7 +362,7 @@ def _check_fit(job: TrainJob, model: Decoder, tokenizer: Tokenizer) -> None:
         )
 
 
-def _check_shards(model: Decoder, *loaders: Loader | None) -> None:
+def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
     for loader in loaders:
         if isinstance(loader, PackedLoader) and loader.vocab_size > model.config.vocab_size:
             raise ValueError(
@@ -408,7 +408,7 @@ def _add_into(totals: dict[str, Tensor], sums: dict[str, Tensor], count: int) ->
         totals[name] = totals[name] + value.detach() / count
 
 
-def _gradients(model: Decoder) -> list[Tensor]:
+def _gradients(model: LanguageModel) -> list[Tensor]:
     for parameter in model.parameters():
         if parameter.grad is None:  # a rank without rows still takes part in the sum
             parameter.grad = torch.zeros_like(parameter)

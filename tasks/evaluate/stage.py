@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
-from model.decoder import Decoder
 from model.generate import generate
+from model.language_model import LanguageModel
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
@@ -62,7 +62,7 @@ def run(context: StageContext, config: EvaluateConfig) -> Outcome:
 
 
 def _perplexity(
-    model: Decoder, tokenizer: Tokenizer, tokens: Artifact, config: EvaluateConfig
+    model: LanguageModel, tokenizer: Tokenizer, tokens: Artifact, config: EvaluateConfig
 ) -> dict[str, Any]:
     """Bits per byte over all and by group, beside a unigram model of the same training tokens."""
     folder, byte_lengths = tokens.folder(), chat.token_byte_lengths(tokenizer)
@@ -117,7 +117,7 @@ def _accuracy(questions: Sequence[Record], picks: Sequence[Record]) -> dict[str,
 
 
 def _answers(
-    model: Decoder,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     asked: Sequence[Record],
     as_context: AsContext,
