@@ -26,6 +26,7 @@ from torch import Tensor
 from model.chat import load_tokenizer
 from model.config import AnyModelConfig, model_config
 from model.language_model import LanguageModel, make_model
+from model.optim import AnyOptimizer
 
 KEEP = 2
 _CHECKSUMS = "checksums.json"
@@ -44,7 +45,7 @@ def save_checkpoint(
     folder: str | Path,
     step: int,
     model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     state: dict[str, Any],
 ) -> Path:
     """Write ``folder/step-…`` whole or not at all, then drop all but the newest two."""
@@ -65,9 +66,7 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(
-    path: str | Path, model: LanguageModel, optimizer: torch.optim.Optimizer
-) -> Checkpoint:
+def load_checkpoint(path: str | Path, model: LanguageModel, optimizer: AnyOptimizer) -> Checkpoint:
     """Fill the model and the optimizer, set the random generators, give back the rest."""
     path = Path(path)
     problem = find_damage(path)
@@ -162,7 +161,7 @@ def read_weights(folder: Path, model: LanguageModel) -> None:
 # --- optimizer and random generators as tensors ------------------------------------------------
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: AnyOptimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {
         f"optimizer.{index}.{name}": tensor.detach().cpu().contiguous()
@@ -171,7 +170,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: AnyOptimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):

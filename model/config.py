@@ -90,7 +90,7 @@ class ModelConfig(JsonConfig):
     mlp_width: int
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     position: Literal["rope", "learned"] = "rope"
-    mlp: Literal["swiglu", "gelu"] = "swiglu"
+    mlp: Literal["swiglu", "gelu", "relu2"] = "swiglu"
     tie_embeddings: bool = True
     bias: bool = False
     rope_theta: float = 10_000.0
@@ -106,6 +106,15 @@ class ModelConfig(JsonConfig):
     """Positions that a position sees, itself included; None for all before it."""
     full_attention_layers: tuple[int, ...] = ()
     """With a sliding window: the layers that see all positions nevertheless."""
+    logit_softcap: float | None = None
+    """Logits stay within ± this, by a hyperbolic tangent (Gemma 2, arXiv:2408.00118, section 2)."""
+    zero_init: bool = False
+    """Projections that add to the residual stream begin at nought, so that blocks begin as none."""
+    value_embeddings: bool = False
+    """Every other layer's values get a table's row of the token (Zhou et al. 2024,
+    arXiv:2410.17897, as the speed runs of nanoGPT simplify it)."""
+    input_residual: bool = False
+    """Each block reads a learned mix of the stream and of the embedding it began with."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -202,9 +211,14 @@ def model_preset(name: str, vocab_size: int, max_seq_len: int) -> AnyModelConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig(JsonConfig):
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) and its learning-rate schedule."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) or Muon, and the rate's schedule."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """muon: for the matrices inside the model; embeddings, head and vectors stay AdamW's."""
     lr: float = 1e-3
+    adamw_lr_ratio: float = 1.0
+    """muon: the learning rate of what stays AdamW's, as a share of ``lr``."""
+    muon_momentum: float = 0.95
     min_lr_ratio: float = 0.1
     """The last step's learning rate, as a share of ``lr``."""
     warmup_steps: int = 100
@@ -222,6 +236,8 @@ class OptimConfig(JsonConfig):
         _require(self.warmup_steps >= 0, "warmup_steps must not be negative", self.warmup_steps)
         _require(0 < self.wsd_decay_ratio <= 1, "wsd_decay_ratio: (0, 1]", self.wsd_decay_ratio)
         _require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
+        _require(self.adamw_lr_ratio > 0, "adamw_lr_ratio must be positive", self.adamw_lr_ratio)
+        _require(0 <= self.muon_momentum < 1, "muon_momentum: [0, 1)", self.muon_momentum)
         _require(all(0 <= b < 1 for b in self.betas), "betas must be in [0, 1)", self.betas)
         _require(self.eps > 0, "eps must be positive", self.eps)
         _require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)

@@ -38,6 +38,18 @@ class Decoder(LanguageModel):
             cos, sin = rope_tables(config)
             self.register_buffer("rope_cos", cos, persistent=False)
             self.register_buffer("rope_sin", sin, persistent=False)
+        if config.value_embeddings:
+            self.embed_values = nn.ModuleDict(
+                {
+                    str(layer): nn.Embedding(
+                        config.vocab_size, config.n_kv_heads * config.head_width
+                    )
+                    for layer in range(1, config.n_layers, 2)
+                }
+            )
+        if config.input_residual:
+            self.stream_gains = nn.Parameter(torch.ones(config.n_layers))
+            self.input_gains = nn.Parameter(torch.zeros(config.n_layers))
         if not config.tie_embeddings:
             self.to_logits = nn.Linear(config.width, config.vocab_size, bias=False)
         init_weights(self)
@@ -53,10 +65,14 @@ class Decoder(LanguageModel):
             positions, mask, start = cache.positions(length), cache.mask(length), cache.length
         windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
         x_BTD, rope = self._embed(tokens_BT, positions)
+        input_BTD = x_BTD
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
             sees_all = index in self.config.full_attention_layers
-            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start)
+            if self.config.input_residual:
+                x_BTD = self.stream_gains[index] * x_BTD + self.input_gains[index] * input_BTD
+            values_BTKE = self._values(index, tokens_BT)
+            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start, values_BTKE)
         if cache is not None:
             cache.length += length
         return self.norm(x_BTD)
@@ -64,6 +80,19 @@ class Decoder(LanguageModel):
     def make_cache(self, slots: int, padding_B: Tensor) -> "KVCache":
         """Keys and values of every layer for ``slots`` positions."""
         return KVCache(self, slots, padding_B)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """(…, D) to (…, V): logits of any selection of hidden states."""
+        logits = super().head(hidden)
+        cap = self.config.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def _values(self, layer: int, tokens_BT: Tensor) -> Tensor | None:
+        """(B, T, K, E) of the layers that have value embeddings."""
+        if not self.config.value_embeddings or str(layer) not in self.embed_values:
+            return None
+        heads = (self.config.n_kv_heads, self.config.head_width)
+        return self.embed_values[str(layer)](tokens_BT).unflatten(-1, heads)
 
     def _embed(
         self, tokens_BT: Tensor, positions: Tensor
@@ -146,6 +175,9 @@ def init_weights(model: Decoder) -> None:
         if parameter.ndim < 2:
             continue  # norm gains start at one and biases (zeroed below) at nought
         residual = name.endswith("to_out.weight")
+        if residual and model.config.zero_init:
+            nn.init.zeros_(parameter)
+            continue
         std = INIT_STD / math.sqrt(2 * model.config.n_layers) if residual else INIT_STD
         nn.init.normal_(parameter, std=std)
     for name, parameter in model.named_parameters():

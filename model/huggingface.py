@@ -93,6 +93,7 @@ def family_of(config: ModelConfig) -> str:
     has_name &= not (config.bias and family != "llama")
     has_name &= not (config.qk_norm and config.qkv_bias)
     has_name &= not (config.full_attention_layers and family == "mistral")
+    has_name &= not (config.logit_softcap or config.value_embeddings or config.input_residual)
     if not has_name:
         raise ValueError(f"transformers has no architecture for this mixture of them: {config}")
     return family

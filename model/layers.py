@@ -62,12 +62,16 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         cache: LayerCache | None = None,
         start: int = 0,
+        values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D); without a mask, position t sees positions <= t only.
 
-        ``mask`` is boolean, True = may look, and broadcasts to (B, 1, T, S).
+        ``mask`` is boolean, True = may look, and broadcasts to (B, 1, T, S). ``values_BTKE`` is
+        added to the values.
         """
         q_BHTE, k_BKTE, v_BKTE = self._heads(x_BTD, rope)
+        if values_BTKE is not None:
+            v_BKTE = v_BKTE + values_BTKE.transpose(1, 2)
         if cache is not None:
             k_BKTE, v_BKTE = cache.extend(start, k_BKTE, v_BKTE)
         y_BHTE = F.scaled_dot_product_attention(
@@ -122,6 +126,22 @@ class Gelu(nn.Module):
         return self.to_out(F.gelu(self.up(x_BTD), approximate="tanh"))
 
 
+class Relu2(nn.Module):
+    """down(relu(up(x))²) (So et al. 2021, arXiv:2109.08668, section 4.2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.width, config.mlp_width, bias=config.bias)
+        self.to_out = nn.Linear(config.mlp_width, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        return self.to_out(F.relu(self.up(x_BTD)).square())
+
+
+MLPS: dict[str, type[nn.Module]] = {"swiglu": SwiGLU, "gelu": Gelu, "relu2": Relu2}
+
+
 class Block(nn.Module):
     """Pre-norm residual block: attention, then feed-forward."""
 
@@ -130,7 +150,7 @@ class Block(nn.Module):
         self.attention_norm = make_norm(config)
         self.attention = Attention(config)
         self.mlp_norm = make_norm(config)
-        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else Gelu(config)
+        self.mlp = MLPS[config.mlp](config)
 
     def forward(
         self,
@@ -139,7 +159,9 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         cache: LayerCache | None = None,
         start: int = 0,
+        values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rope, mask, cache, start)
+        normed_BTD = self.attention_norm(x_BTD)
+        x_BTD = x_BTD + self.attention(normed_BTD, rope, mask, cache, start, values_BTKE)
         return x_BTD + self.mlp(self.mlp_norm(x_BTD))

@@ -45,10 +45,14 @@ class StopAfter:
 TIMES = {"tokens_per_second", "eta_seconds", "path"}
 
 
-@pytest.mark.parametrize("objective", ["pretrain", "sft", "dpo"])
-def test_five_and_five_steps_are_ten(make_job, tmp_path, objective):
-    whole = make_job(objective, out_dir=str(tmp_path / "whole"))
-    halves = make_job(objective, out_dir=str(tmp_path / "halves"))
+@pytest.mark.parametrize(
+    ("objective", "kind"),
+    [("pretrain", "adamw"), ("pretrain", "muon"), ("sft", "adamw"), ("dpo", "adamw")],
+)
+def test_five_and_five_steps_are_ten(make_job, tmp_path, objective, kind):
+    optim = OptimConfig(lr=3e-3, warmup_steps=2, kind=kind)
+    whole = make_job(objective, out_dir=str(tmp_path / "whole"), optim=optim)
+    halves = make_job(objective, out_dir=str(tmp_path / "halves"), optim=optim)
     assert train(whole) == "done"
     assert train(halves, StopAfter(5)) == "stopped"
     assert not (tmp_path / "halves" / "final").exists()
