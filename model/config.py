@@ -291,6 +291,8 @@ class TrainJob(JsonConfig):
     """An exported checkpoint folder to start from."""
     tokenizer: str | None = None
     """``tokenizer.json``; None takes the one beside ``init_from``."""
+    document_mask: bool = True
+    """Pretraining: documents packed into one row do not see each other."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     eval_every_steps: int = 100

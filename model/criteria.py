@@ -34,7 +34,7 @@ class Criterion(Protocol):
 
 
 class NextToken:
-    """Pretraining and sft: cross-entropy, averaged over valid tokens."""
+    """Sft: cross-entropy, averaged over valid tokens."""
 
     names = ("loss",)
 
@@ -46,6 +46,32 @@ class NextToken:
         """Summed −log p in nats."""
         hidden, targets = scored_positions(model, batch)
         total, _ = next_token_loss(model.head(hidden), targets)
+        return {"loss": total}
+
+
+class PackedNextToken:
+    """Pretraining: cross-entropy over rows of documents, none of which sees another.
+
+    What follows the end of a document is the beginning of one that has nothing to do with it: that
+    is not asked for.
+    """
+
+    names = ("loss",)
+
+    def __init__(self, document_start: int) -> None:
+        """``document_start``: the id that every document begins with."""
+        self.document_start = document_start
+
+    def count(self, batch: TokenBatch) -> int:
+        """Target tokens that are not a document's first."""
+        return int((batch.targets_BT != self.document_start).sum())
+
+    def sums(self, model: LanguageModel, batch: TokenBatch) -> dict[str, Tensor]:
+        """Summed −log p in nats."""
+        documents_BT = (batch.inputs_BT == self.document_start).cumsum(dim=1)
+        hidden_BTD = model.hidden(batch.inputs_BT, documents_BT=documents_BT)
+        is_asked_BT = batch.targets_BT != self.document_start
+        total, _ = next_token_loss(model.head(hidden_BTD), batch.targets_BT, is_asked_BT)
         return {"loss": total}
 
 

@@ -54,13 +54,23 @@ class Decoder(LanguageModel):
             self.to_logits = nn.Linear(config.width, config.vocab_size, bias=False)
         init_weights(self)
 
-    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens_BT: Tensor,
+        cache: Cache | None = None,
+        documents_BT: Tensor | None = None,
+    ) -> Tensor:
         """(B, T) to (B, T, D): everything but the head."""
-        assert cache is None or isinstance(cache, KVCache)
+        assert cache is None or (isinstance(cache, KVCache) and documents_BT is None)
         length = tokens_BT.shape[1]
+        mask: Tensor | None
         if cache is None:
             positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
             self._check_length(length)
+            if documents_BT is not None:
+                mask = within_documents(documents_BT)
+                if self.config.position == "learned":  # rotary ones are relative as they are
+                    positions = positions_in(documents_BT)
         else:
             positions, mask, start = cache.positions(length), cache.mask(length), cache.length
         windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
@@ -111,6 +121,19 @@ class Decoder(LanguageModel):
             raise ValueError(
                 f"{length} tokens do not fit the model's max_seq_len = {self.config.max_seq_len}"
             )
+
+
+def within_documents(documents_BT: Tensor) -> Tensor:
+    """(B, 1, T, T): what a position sees of its own document, itself included."""
+    same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
+    return same_BTT.tril()[:, None]
+
+
+def positions_in(documents_BT: Tensor) -> Tensor:
+    """(B, T): each position counted from the beginning of its document."""
+    place_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
+    is_first = documents_BT.diff(dim=1, prepend=documents_BT[:, :1] - 1) != 0
+    return place_T - torch.where(is_first, place_T, 0).cummax(dim=1).values
 
 
 def within_window(

@@ -37,9 +37,18 @@ class LanguageModel(nn.Module):
     to_logits: nn.Linear
     """Only where the head is not tied to the embedding."""
 
-    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, T) int64 to (B, T, D): everything but the head. With a cache, the T tokens follow
-        those it holds."""
+    def hidden(
+        self,
+        tokens_BT: Tensor,
+        cache: Cache | None = None,
+        documents_BT: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T) int64 to (B, T, D): everything but the head.
+
+        With a cache, the T tokens follow those it holds. ``documents_BT`` numbers, rising along a
+        row, the documents that were packed into it: none sees another, and each is read as if it
+        stood alone.
+        """
         raise NotImplementedError
 
     def make_cache(self, slots: int, padding_B: Tensor) -> Cache:

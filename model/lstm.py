@@ -7,7 +7,12 @@ Shape suffixes: B batch, T positions in this call, L layers, D width.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import (
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    unpack_sequence,
+)
 
 from model.config import LstmConfig
 from model.language_model import Cache, LanguageModel
@@ -28,9 +33,17 @@ class Lstm(LanguageModel):
             self.to_logits = nn.Linear(config.width, config.vocab_size, bias=False)
         _init_weights(self)
 
-    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens_BT: Tensor,
+        cache: Cache | None = None,
+        documents_BT: Tensor | None = None,
+    ) -> Tensor:
         """(B, T) to (B, T, D)."""
         x_BTD = self.embed(tokens_BT)
+        if documents_BT is not None:
+            assert cache is None
+            return self.norm(self._one_by_one(x_BTD, documents_BT))
         if cache is None:
             return self.norm(self.layers(x_BTD)[0])
         assert isinstance(cache, LstmCache)
@@ -43,6 +56,16 @@ class Lstm(LanguageModel):
     def make_cache(self, slots: int, padding_B: Tensor) -> "LstmCache":
         """A state for each row; it is as large after a thousand positions as after one."""
         return LstmCache(padding_B)
+
+    def _one_by_one(self, x_BTD: Tensor, documents_BT: Tensor) -> Tensor:
+        """Read each document of each row from an empty state, all side by side."""
+        batch, length, _ = x_BTD.shape
+        rows_B1 = torch.arange(batch, device=x_BTD.device)[:, None]
+        keys = documents_BT + rows_B1 * (length + 1)  # a row has at most T + 1 numbers
+        _, lengths = keys.flatten().unique_consecutive(return_counts=True)
+        packed = pack_sequence(x_BTD.flatten(0, 1).split(lengths.tolist()), enforce_sorted=False)
+        found, _ = self.layers(packed)
+        return torch.cat(unpack_sequence(found)).view_as(x_BTD)
 
     def _first(self, x_BTD: Tensor, padding_B: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Read rows that are padded on the left as if they were not."""

@@ -21,7 +21,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.chat import load_tokenizer, token_byte_lengths
+from model.chat import BOS, load_tokenizer, special_id, token_byte_lengths
 from model.checkpoint import (
     export_model,
     latest_checkpoint,
@@ -30,7 +30,7 @@ from model.checkpoint import (
     save_checkpoint,
 )
 from model.config import PretrainData, TrainJob
-from model.criteria import Criterion, NextToken, Preference
+from model.criteria import Criterion, NextToken, PackedNextToken, Preference
 from model.distributed import Ranks
 from model.language_model import LanguageModel, make_model
 from model.loader import ConversationLoader, PackedLoader, PairLoader, RecordLoader, TokenBatch
@@ -69,7 +69,7 @@ class Trainer:
         _check_fit(job, self.model, tokenizer)
         self.loader, self.val_loader = make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
-        self.criterion = _make_criterion(job, self.device)
+        self.criterion = _make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
@@ -371,7 +371,9 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
             )
 
 
-def _make_criterion(job: TrainJob, device: torch.device) -> Criterion:
+def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Criterion:
+    if job.objective == "pretrain" and job.document_mask:
+        return PackedNextToken(special_id(tokenizer, BOS))
     if job.objective != "dpo":
         return NextToken()
     assert job.init_from is not None  # TrainJob sees to it
@@ -389,7 +391,10 @@ def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> 
 def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     """The settings that must not change between a checkpoint and its continuation. Paths and
     devices may; so may ``steps``, to train on."""
-    fields = ("objective", "seq_len", "batch_size", "optim", "seed", "dpo_beta", "dpo_sft_weight")
+    fields = [
+        *("objective", "seq_len", "batch_size", "document_mask", "optim", "seed"),
+        *("dpo_beta", "dpo_sft_weight"),
+    ]
     plain = job.to_json_dict()
     return {name: plain[name] for name in fields}
 

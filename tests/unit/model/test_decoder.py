@@ -97,3 +97,23 @@ def test_a_window_hides_what_is_further_back(tiny):
     before, after = model(x_BT), model(changed_BT)
     torch.testing.assert_close(before[:, 15:], after[:, 15:], rtol=0, atol=0)
     assert not torch.equal(before[:, 14], after[:, 14])  # its window still holds position 9
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, GPT2, {"sliding_window": 4, "full_attention_layers": (0,)}, {"value_embeddings": True}],
+)
+@torch.no_grad()
+def test_documents_packed_into_a_row_are_read_as_if_alone(tiny, changes):
+    model = perturbed(dataclasses.replace(tiny, **changes))
+    check_packing(model)
+
+
+def check_packing(model):
+    x_BT = tokens(model.config)
+    lengths = [[5, 1, 10, 8], [24]]
+    numbers = [[n for n, size in enumerate(row, start=3) for _ in range(size)] for row in lengths]
+    packed = model.head(model.hidden(x_BT, documents_BT=torch.tensor(numbers)))
+    for row, sizes in enumerate(lengths):
+        alone = [model(document[None])[0] for document in x_BT[row].split(sizes)]
+        torch.testing.assert_close(packed[row], torch.cat(alone), rtol=0, atol=1e-5)

@@ -53,6 +53,18 @@ def test_an_untrained_model_is_as_good_as_guessing():
     assert float(total / count) == pytest.approx(math.log(320), abs=0.1)
 
 
+@torch.no_grad()
+def test_documents_packed_into_a_row_are_read_as_if_alone():
+    torch.manual_seed(0)
+    model = Lstm(CONFIG).eval()
+    x_BT = torch.randint(320, (2, 12))
+    numbers_BT = torch.tensor([[0] * 5 + [1] * 1 + [2] * 6, [2] * 12])
+    packed = model.head(model.hidden(x_BT, documents_BT=numbers_BT))
+    alone = [model(x_BT[:1, a:b])[0] for a, b in ((0, 5), (5, 6), (6, 12))]
+    torch.testing.assert_close(packed[0], torch.cat(alone), rtol=0, atol=1e-5)
+    torch.testing.assert_close(packed[1:], model(x_BT[1:]), rtol=0, atol=1e-5)
+
+
 def test_it_trains_in_the_same_loop_and_is_found_again(make_job, tmp_path):
     optim = OptimConfig(lr=2e-2, warmup_steps=2)
     job = make_job("pretrain", model=CONFIG, steps=30, optim=optim, eval_every_steps=15)
