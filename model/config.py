@@ -11,7 +11,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-Objective = Literal["pretrain", "sft", "dpo"]
+Objective = Literal["pretrain", "mlm", "sft", "dpo"]
+_ON_TOKEN_SHARDS = ("pretrain", "mlm")
 
 
 class JsonConfig:
@@ -170,8 +171,41 @@ class LstmConfig(JsonConfig):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
 
 
-AnyModelConfig = ModelConfig | LstmConfig
-_CONFIGS: dict[str, type[AnyModelConfig]] = {"decoder": ModelConfig, "lstm": LstmConfig}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig(JsonConfig):
+    """BERT, for masked language modelling or, with ``num_classes``, to classify texts."""
+
+    architecture: Literal["encoder"] = "encoder"
+    vocab_size: int
+    width: int
+    n_layers: int
+    n_heads: int
+    max_seq_len: int
+    mlp_width: int
+    num_types: int = 2
+    """BERT's segments: the first and the second text of a pair."""
+    num_classes: int | None = None
+    norm_eps: float = 1e-12
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "width", "n_layers", "n_heads", "max_seq_len", "mlp_width")
+        for name in (*sizes, "num_types"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        _require(
+            self.width % self.n_heads == 0,
+            f"width must be a multiple of n_heads = {self.n_heads}",
+            self.width,
+        )
+        _require(self.tie_embeddings, "an encoder's head is its embedding", self.tie_embeddings)
+
+
+AnyModelConfig = ModelConfig | LstmConfig | EncoderConfig
+_CONFIGS: dict[str, type[AnyModelConfig]] = {
+    "decoder": ModelConfig,
+    "lstm": LstmConfig,
+    "encoder": EncoderConfig,
+}
 
 
 def model_config(data: dict[str, Any]) -> AnyModelConfig:
@@ -196,6 +230,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2
     | {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 12, "mlp_width": 3072},
+    "bert-demo": {
+        "architecture": "encoder",
+        "width": 192,
+        "n_layers": 6,
+        "n_heads": 6,
+        "mlp_width": 768,
+    },
+    "bert-base": {
+        "architecture": "encoder",
+        "width": 768,
+        "n_layers": 12,
+        "n_heads": 12,
+        "mlp_width": 3072,
+    },
     "lstm-demo": {"architecture": "lstm", "width": 384, "n_layers": 2},
     "lstm-small": {"architecture": "lstm", "width": 1024, "n_layers": 2},
 }
@@ -293,6 +341,8 @@ class TrainJob(JsonConfig):
     """``tokenizer.json``; None takes the one beside ``init_from``."""
     document_mask: bool = True
     """Pretraining: documents packed into one row do not see each other."""
+    whole_words: bool = False
+    """mlm: hide whole words rather than tokens."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     eval_every_steps: int = 100
@@ -328,12 +378,19 @@ class TrainJob(JsonConfig):
                 f"seq_len must not exceed the model's max_seq_len = {self.model.max_seq_len}",
                 self.seq_len,
             )
-        wanted = PretrainData if self.objective == "pretrain" else RecordData
+        wanted = PretrainData if self.objective in _ON_TOKEN_SHARDS else RecordData
         _require(
             isinstance(self.data, wanted),
             f"objective {self.objective!r} needs {wanted.__name__} as data",
             type(self.data).__name__,
         )
+        if self.model is not None:
+            is_encoder = isinstance(self.model, EncoderConfig)
+            _require(
+                is_encoder == (self.objective == "mlm"),
+                f"objective {self.objective!r} does not train",
+                self.model.architecture,
+            )
         if self.objective == "dpo":
             _require(self.init_from is not None, "dpo needs init_from: its reference", None)
         _require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
@@ -344,7 +401,7 @@ class TrainJob(JsonConfig):
         """As the base class; ``objective`` decides which kind of ``data`` is read."""
         if isinstance(data, dict) and isinstance(data.get("data"), dict):
             objective = _typed(Objective, data.get("objective"), "TrainJob.objective")
-            kind = PretrainData if objective == "pretrain" else RecordData
+            kind = PretrainData if objective in _ON_TOKEN_SHARDS else RecordData
             data = data | {"data": kind.from_json_dict(data["data"])}
         if isinstance(data, dict) and isinstance(data.get("model"), dict):
             data = data | {"model": model_config(data["model"])}

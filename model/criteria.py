@@ -75,6 +75,29 @@ class PackedNextToken:
         return {"loss": total}
 
 
+class MaskedToken:
+    """Masked language modelling: cross-entropy, averaged over the hidden tokens."""
+
+    names = ("loss", "accuracy")
+
+    def __init__(self, document_start: int) -> None:
+        """``document_start``: the id that every document in a row begins with."""
+        self.document_start = document_start
+
+    def count(self, batch: TokenBatch) -> int:
+        """Hidden tokens."""
+        return batch.num_valid()
+
+    def sums(self, model: LanguageModel, batch: TokenBatch) -> dict[str, Tensor]:
+        """Summed −log p in nats, and how many were guessed."""
+        documents_BT = (batch.targets_BT == self.document_start).cumsum(dim=1)
+        hidden_BTD = model.hidden(batch.inputs_BT, documents_BT=documents_BT)
+        targets_N = batch.targets_BT[batch.mask_BT]
+        logits_NV = model.head(hidden_BTD[batch.mask_BT])
+        total, _ = next_token_loss(logits_NV, targets_N)
+        return {"loss": total, "accuracy": (logits_NV.argmax(dim=-1) == targets_N).float().sum()}
+
+
 class Preference:
     """Dpo against a frozen reference, averaged over pairs; rows as ``PairLoader`` lays them.
 

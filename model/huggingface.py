@@ -1,6 +1,6 @@
-"""The same weights under transformers' names: GPT-2, LLaMA 1 to 3, Mistral, Qwen2 and Qwen3.
+"""The same weights under transformers' names: GPT-2, LLaMA 1 to 3, Mistral, Qwen2, Qwen3, BERT.
 
-In: a decoder, or a transformers configuration (as a dictionary) and state dict. Out: the other.
+In: a model of ours, or a transformers configuration (a dictionary) and state dict. Out: the other.
 transformers itself is not needed. We keep queries, keys and values, and gate and up, as one matrix
 each; there they are apart (LLaMA and its kin) or transposed (GPT-2's Conv1D). Files and tokenizers
 are ``huggingface_folder.py``'s.
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig, RopeScaling
-from model.decoder import Decoder
+from model.config import EncoderConfig, ModelConfig, RopeScaling
+from model.language_model import LanguageModel, make_model
 
 _LLAMA = {
     "attention.to_qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -33,7 +33,28 @@ _GPT2 = {
     "attention_norm": "ln_1",
     "mlp_norm": "ln_2",
 }
+_BERT = {
+    "to_qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "to_out": ("attention.output.dense",),
+    "attention_norm": ("attention.output.LayerNorm",),
+    "up": ("intermediate.dense",),
+    "down": ("output.dense",),
+    "mlp_norm": ("output.LayerNorm",),
+}
+_BERT_OUTER = {
+    "embed.weight": "bert.embeddings.word_embeddings.weight",
+    "embed_position.weight": "bert.embeddings.position_embeddings.weight",
+    "embed_type.weight": "bert.embeddings.token_type_embeddings.weight",
+    "embed_norm.": "bert.embeddings.LayerNorm.",
+    "pool.": "bert.pooler.dense.",
+    "to_classes.": "classifier.",
+    "transform.": "cls.predictions.transform.dense.",
+    "transform_norm.": "cls.predictions.transform.LayerNorm.",
+    "head_bias": "cls.predictions.bias",
+}
+_BERT_LM = "BertForMaskedLM"
 ARCHITECTURES = {
+    "bert": _BERT_LM,
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -42,21 +63,19 @@ ARCHITECTURES = {
 }
 
 
-def from_huggingface(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Decoder:
-    """A decoder with the weights of a transformers model.
+def from_huggingface(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> LanguageModel:
+    """Our model with the weights of a transformers model.
 
     Raises:
         ValueError: an architecture, or a setting of one, that this engine does not have, or
             weights that do not fit the configuration.
     """
     ours = config_from_huggingface(config)
-    with torch.device("meta"):
-        model = Decoder(ours)
+    model = make_model(ours)
     try:
-        weights = dict(_from_gpt2(ours, state) if _is_gpt2(ours) else _from_llama(model, state))
+        weights = dict(_weights_from(model, state))
     except KeyError as error:
         raise ValueError(f"the weights lack {error}, which {config['model_type']} has") from None
-    model = Decoder(ours)
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
@@ -64,13 +83,17 @@ def from_huggingface(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     return model.eval()
 
 
-def to_huggingface(model: Decoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def to_huggingface(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """``config.json`` and state dict that transformers loads with the same logits.
 
     Raises:
         ValueError: transformers has no architecture for this model.
     """
     config, state = model.config, model.state_dict()
+    if isinstance(config, EncoderConfig):
+        return _bert_config(config), dict(_to_bert(config, state))
+    if not isinstance(config, ModelConfig):
+        raise ValueError(f"transformers has no architecture for a model of {config.architecture}")
     family = family_of(config)
     if family == "gpt2":
         return _gpt2_config(config), dict(_to_gpt2(config, state))
@@ -99,7 +122,7 @@ def family_of(config: ModelConfig) -> str:
     return family
 
 
-def config_from_huggingface(theirs: Mapping[str, Any]) -> ModelConfig:
+def config_from_huggingface(theirs: Mapping[str, Any]) -> ModelConfig | EncoderConfig:
     """Our configuration of a transformers model.
 
     Raises:
@@ -109,7 +132,18 @@ def config_from_huggingface(theirs: Mapping[str, Any]) -> ModelConfig:
     if family not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"model_type {family!r} is not supported; known: {known}")
+    if family == "bert":
+        return _from_bert_config(theirs)
     return _from_gpt2_config(theirs) if family == "gpt2" else _from_llama_config(theirs, family)
+
+
+def _weights_from(
+    model: LanguageModel, state: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(model.config, EncoderConfig):
+        return _from_bert(model, state)
+    assert isinstance(model.config, ModelConfig)
+    return _from_gpt2(model.config, state) if _is_gpt2(model.config) else _from_llama(model, state)
 
 
 def _is_gpt2(config: ModelConfig) -> bool:
@@ -122,7 +156,7 @@ def _is_gpt2(config: ModelConfig) -> bool:
 # --- LLaMA and its kin ---------------------------------------------------------------------------
 
 
-def _from_llama(model: Decoder, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _from_llama(model: LanguageModel, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     yield "embed.weight", state["model.embed_tokens.weight"]
     yield "norm.weight", state["model.norm.weight"]
     if not model.config.tie_embeddings:
@@ -357,4 +391,71 @@ def _from_gpt2_config(theirs: Mapping[str, Any]) -> ModelConfig:
         mlp="gelu",
         bias=True,
         norm_eps=theirs["layer_norm_epsilon"],
+    )
+
+
+# --- BERT ----------------------------------------------------------------------------------------
+
+
+def _from_bert(model: LanguageModel, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name in model.state_dict():
+        yield name, torch.cat([state[theirs] for theirs in _bert_names(name)])
+
+
+def _to_bert(config: EncoderConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in state.items():
+        theirs = _bert_names(name)
+        for part, piece in zip(theirs, tensor.chunk(len(theirs)), strict=True):
+            yield part, piece.contiguous()
+    if not config.num_classes:
+        yield "cls.predictions.decoder.weight", state["embed.weight"].clone()
+        yield "cls.predictions.decoder.bias", state["head_bias"].clone()
+
+
+def _bert_names(name: str) -> list[str]:
+    """What transformers calls one of our tensors; three where it keeps three."""
+    if name.startswith("blocks."):
+        layer, part, kind = _split_name(name)
+        return [f"bert.encoder.layer.{layer}.{theirs}.{kind}" for theirs in _BERT[part]]
+    ours = next(ours for ours in _BERT_OUTER if name.startswith(ours))
+    return [_BERT_OUTER[ours] + name.removeprefix(ours)]
+
+
+def _bert_config(config: EncoderConfig) -> dict[str, Any]:
+    theirs: dict[str, Any] = {
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification" if config.num_classes else _BERT_LM],
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "intermediate_size": config.mlp_width,
+        "max_position_embeddings": config.max_seq_len,
+        "type_vocab_size": config.num_types,
+        "layer_norm_eps": config.norm_eps,
+        "hidden_act": "gelu",
+        "tie_word_embeddings": True,
+    }
+    if config.num_classes:
+        theirs["id2label"] = {at: f"LABEL_{at}" for at in range(config.num_classes)}
+    return theirs
+
+
+def _from_bert_config(theirs: Mapping[str, Any]) -> EncoderConfig:
+    if theirs.get("hidden_act", "gelu") != "gelu":
+        raise ValueError(f"the activation {theirs['hidden_act']!r} is not supported; gelu is")
+    kind = (theirs.get("architectures") or [_BERT_LM])[0]
+    if kind not in (_BERT_LM, "BertForPreTraining", "BertForSequenceClassification"):
+        raise ValueError(f"{kind} is not supported; {_BERT_LM} is")
+    num_classes = len(theirs.get("id2label") or {}) if kind.endswith("Classification") else None
+    return EncoderConfig(
+        vocab_size=theirs["vocab_size"],
+        width=theirs["hidden_size"],
+        n_layers=theirs["num_hidden_layers"],
+        n_heads=theirs["num_attention_heads"],
+        mlp_width=theirs["intermediate_size"],
+        max_seq_len=theirs["max_position_embeddings"],
+        num_types=theirs.get("type_vocab_size", 2),
+        norm_eps=theirs.get("layer_norm_eps", 1e-12),
+        num_classes=num_classes,
     )

@@ -25,12 +25,13 @@ from torch import Tensor
 
 from model import chat
 from model.checkpoint import export_model, load_model
-from model.decoder import Decoder
 from model.huggingface import config_from_huggingface, from_huggingface, to_huggingface
+from model.language_model import LanguageModel, make_model
 
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TIED = ("lm_head.weight", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 CHAT_TEMPLATE = (
     f"{{{{ '{chat.BOS}' }}}}{{% for message in messages %}}"
     f"{{{{ '<|' + message['role'] + '|>' + message['content'] + '{chat.END}' }}}}"
@@ -77,15 +78,14 @@ def export_folder(
     if target.exists():
         raise ValueError(f"{target} is there already; name a new folder")
     model, tokenizer = load_model(source)
-    if not isinstance(model, Decoder):
-        raise ValueError(f"transformers has no architecture for a {model.config.architecture}")
     config, state = to_huggingface(model)
     partial = target.with_name(f".{target.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     weights = {name: tensor.to(DTYPES[dtype]).contiguous() for name, tensor in state.items()}
     if config["tie_word_embeddings"]:
-        del weights["lm_head.weight"]
+        for name in TIED:
+            weights.pop(name, None)
     _write_weights(partial, weights, max_shard_bytes)
     ids = {name: chat.special_id(tokenizer, name) for name in chat.SPECIAL_TOKENS}
     said = {
@@ -186,7 +186,9 @@ def _renamed(values: Any, names: Mapping[str, str]) -> Any:
 
 
 @torch.no_grad()
-def _with_rows(model: Decoder, tokenizer: Tokenizer, like: Mapping[str, str]) -> Decoder:
+def _with_rows(
+    model: LanguageModel, tokenizer: Tokenizer, like: Mapping[str, str]
+) -> LanguageModel:
     """The model with an embedding, and logit, for each token of the tokenizer."""
     needed = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
     num_known = model.config.vocab_size
@@ -204,11 +206,11 @@ def _with_rows(model: Decoder, tokenizer: Tokenizer, like: Mapping[str, str]) ->
     return grown
 
 
-def _grown(model: Decoder, vocab_size: int) -> Decoder:
-    grown = Decoder(dataclasses.replace(model.config, vocab_size=vocab_size)).eval()
+def _grown(model: LanguageModel, vocab_size: int) -> LanguageModel:
+    grown = make_model(dataclasses.replace(model.config, vocab_size=vocab_size)).eval()
     state = grown.state_dict()
     for name, tensor in model.state_dict().items():
-        if name in ("embed.weight", "to_logits.weight"):
+        if len(tensor) < len(state[name]):
             state[name][: len(tensor)] = tensor
         else:
             state[name] = tensor

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import AnyModelConfig, LstmConfig
+from model.config import AnyModelConfig, EncoderConfig, LstmConfig
 
 
 class Cache(Protocol):
@@ -26,7 +26,8 @@ class Cache(Protocol):
 
 
 class LanguageModel(nn.Module):
-    """Token ids to next-token logits; position t's output depends on tokens <= t only.
+    """Token ids to logits: of the next token, from tokens <= t only; an encoder's are of the token
+    itself, from all of them.
 
     The hidden states before the head can be had too, so that a loss applies the head to the
     positions it scores and to no others.
@@ -72,6 +73,13 @@ class LanguageModel(nn.Module):
 def make_model(config: AnyModelConfig) -> LanguageModel:
     """An untrained model of the kind that its configuration is of."""
     from model.decoder import Decoder
+    from model.encoder import Encoder
     from model.lstm import Lstm
 
-    return Lstm(config) if isinstance(config, LstmConfig) else Decoder(config)
+    match config:
+        case LstmConfig():
+            return Lstm(config)
+        case EncoderConfig():
+            return Encoder(config)
+        case _:
+            return Decoder(config)

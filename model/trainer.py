@@ -9,6 +9,7 @@ Signals, processes and exit codes are ``launch.py``'s.
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -30,10 +31,18 @@ from model.checkpoint import (
     save_checkpoint,
 )
 from model.config import PretrainData, TrainJob
-from model.criteria import Criterion, NextToken, PackedNextToken, Preference
+from model.criteria import Criterion, MaskedToken, NextToken, PackedNextToken, Preference
 from model.distributed import Ranks
 from model.language_model import LanguageModel, make_model
-from model.loader import ConversationLoader, PackedLoader, PairLoader, RecordLoader, TokenBatch
+from model.loader import (
+    ConversationLoader,
+    MaskedLoader,
+    PackedLoader,
+    PairLoader,
+    RecordLoader,
+    TokenBatch,
+)
+from model.masking import MaskingRules
 from model.metrics import MetricsLog
 from model.optim import learning_rate, make_optimizer, set_learning_rate
 
@@ -327,11 +336,17 @@ def pick_device(name: str) -> torch.device:
 
 def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:
     """The training loader, and one over the held-out data if the job has any."""
-    size = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
+    size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
     if isinstance(job.data, PretrainData):
-        train_loader = PackedLoader(job.data.groups, job.data.weights, **size)
+        packed: Callable[..., PackedLoader] = PackedLoader
+        if job.objective == "mlm":
+            rules = MaskingRules.of(tokenizer, whole_words=job.whole_words)
+            packed = functools.partial(MaskedLoader, rules=rules)
         val = job.data.val
-        return train_loader, PackedLoader({"val": val}, {"val": 1.0}, **size) if val else None
+        return (
+            packed(job.data.groups, job.data.weights, **size),
+            packed({"val": val}, {"val": 1.0}, **size) if val else None,
+        )
     kind = ConversationLoader if job.objective == "sft" else PairLoader
     loaders = [
         kind(path, tokenizer, **size) if path else None for path in (job.data.train, job.data.val)
@@ -374,6 +389,8 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
 def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Criterion:
     if job.objective == "pretrain" and job.document_mask:
         return PackedNextToken(special_id(tokenizer, BOS))
+    if job.objective == "mlm":
+        return MaskedToken(special_id(tokenizer, BOS))
     if job.objective != "dpo":
         return NextToken()
     assert job.init_from is not None  # TrainJob sees to it
@@ -392,7 +409,8 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     """The settings that must not change between a checkpoint and its continuation. Paths and
     devices may; so may ``steps``, to train on."""
     fields = [
-        *("objective", "seq_len", "batch_size", "document_mask", "optim", "seed"),
+        *("objective", "seq_len", "batch_size", "document_mask", "whole_words"),
+        *("optim", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

@@ -7,10 +7,13 @@ import pytest
 import torch
 import transformers
 
-from model.config import ModelConfig, RopeScaling
+from model.config import EncoderConfig, ModelConfig, RopeScaling
+from model.criteria import MaskedToken
 from model.decoder import Decoder
+from model.encoder import Encoder
 from model.generate import generate
 from model.huggingface import from_huggingface, to_huggingface
+from model.loader import TokenBatch
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 YARN = RopeScaling(kind="yarn", factor=4.0, original_max_seq_len=16)
@@ -114,6 +117,61 @@ def test_greedy_text_is_that_of_transformers(family):
             pad_token_id=0,
         )
         assert answer == found[0, len(prompt) :].tolist()
+
+
+def random_encoder(num_classes: int | None = None) -> Encoder:
+    torch.manual_seed(3)
+    config = EncoderConfig(
+        vocab_size=90,
+        width=24,
+        n_layers=2,
+        n_heads=3,
+        max_seq_len=40,
+        mlp_width=50,
+        num_classes=num_classes,
+    )
+    model = Encoder(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@torch.no_grad()
+def test_an_encoder_has_the_logits_of_bert(num_classes):
+    model = random_encoder(num_classes)
+    theirs = theirs_of(model)
+    x_BT = torch.randint(90, (2, 30))
+    types_BT = torch.randint(2, (2, 30))
+    real_BT = torch.ones_like(x_BT)
+    real_BT[1, 20:] = 0
+    hidden_BTD = model.hidden(x_BT, documents_BT=real_BT, types_BT=types_BT)
+    expected = theirs(x_BT, attention_mask=real_BT, token_type_ids=types_BT).logits
+    if num_classes:
+        found = model.classify(hidden_BTD)
+    else:
+        found = model.head(hidden_BTD)[real_BT > 0]
+        expected = expected[real_BT > 0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    back = from_huggingface(theirs.config.to_dict(), theirs.state_dict())
+    assert back.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, back.state_dict()[name]), name
+
+
+@torch.no_grad()
+def test_the_masked_loss_is_that_of_bert():
+    model = random_encoder()
+    x_BT = torch.randint(90, (4, 30))
+    hidden_BT = torch.rand(4, 30) < 0.15
+    labels_BT = torch.where(hidden_BT, x_BT, -100)
+    shown_BT = torch.where(hidden_BT, 5, x_BT)
+    expected = theirs_of(model)(shown_BT, labels=labels_BT).loss
+    batch = TokenBatch(shown_BT, x_BT, hidden_BT, (30,) * 4)
+    criterion = MaskedToken(document_start=-1)
+    found = criterion.sums(model, batch)["loss"] / criterion.count(batch)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(
