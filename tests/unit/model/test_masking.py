@@ -20,7 +20,7 @@ ENCODER = EncoderConfig(
 
 def drawn(tokenizer, *, whole_words=False, rows=400):
     rules = MaskingRules.of(tokenizer, whole_words=whole_words)
-    ids = chat.encode_text(tokenizer, "bloomery coal drawn ember flux gates iron xyz kiln ore " * 20)
+    ids = chat.encode_text(tokenizer, "bloomery coal drawn ember flux gates iron xyz ore " * 20)
     x_BT = torch.tensor(ids[:120]).repeat(rows, 1)
     x_BT[:, 0] = chat.special_id(tokenizer, chat.BOS)
     shown_BT, hidden_BT = hide_tokens(x_BT, rules, torch.Generator().manual_seed(1))
