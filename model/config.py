@@ -320,6 +320,37 @@ class RecordData(JsonConfig):
     val: str | None = None
 
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig(JsonConfig):
+    """Training a few parameters beside a frozen model: what ``adapters.py`` adds."""
+
+    method: Literal["lora", "bitfit", "adapter", "prefix"] = "lora"
+    base: Literal["full", "nf4"] = "full"
+    """nf4: the frozen matrices in four bits (QLoRA, Dettmers et al. 2023, arXiv:2305.14314)."""
+    rank: int = 8
+    """Of LoRA's matrices; the bottleneck's width of adapters."""
+    alpha: float = 16.0
+    """LoRA's change is multiplied by alpha / rank."""
+    dropout: float = 0.0
+    targets: tuple[str, ...] = PROJECTIONS
+    """LoRA: the projections that get one, in transformers' names."""
+    prefix_tokens: int = 16
+    """Prefix tuning: learned positions before every text."""
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 1, "rank must be at least 1", self.rank)
+        _require(self.alpha > 0, "alpha must be positive", self.alpha)
+        _require(0 <= self.dropout < 1, "dropout must be in [0, 1)", self.dropout)
+        _require(self.prefix_tokens >= 1, "prefix_tokens must be at least 1", self.prefix_tokens)
+        if self.base == "nf4":
+            _require(self.method == "lora", "base = nf4 goes with method = lora", self.method)
+        unknown = sorted(set(self.targets) - set(PROJECTIONS))
+        _require(not unknown, f"targets must be among {', '.join(PROJECTIONS)}", unknown)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob(JsonConfig):
     """A whole training job: all that ``python -m model.launch`` needs to know."""
@@ -337,6 +368,8 @@ class TrainJob(JsonConfig):
     """The model to start from nothing; exactly one of ``model`` and ``init_from`` is given."""
     init_from: str | None = None
     """An exported checkpoint folder to start from."""
+    finetune: FinetuneConfig | None = None
+    """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
     tokenizer: str | None = None
     """``tokenizer.json``; None takes the one beside ``init_from``."""
     document_mask: bool = True
@@ -384,6 +417,10 @@ class TrainJob(JsonConfig):
             f"objective {self.objective!r} needs {wanted.__name__} as data",
             type(self.data).__name__,
         )
+        if self.finetune:
+            _require(
+                self.init_from is not None, "finetune needs init_from, a model to freeze", None
+            )
         if self.model is not None:
             is_encoder = isinstance(self.model, EncoderConfig)
             _require(

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import AnyModelConfig, EncoderConfig, LstmConfig
+from model.config import AnyModelConfig, EncoderConfig, FinetuneConfig, LstmConfig
 
 
 class Cache(Protocol):
@@ -37,6 +37,8 @@ class LanguageModel(nn.Module):
     embed: nn.Embedding
     to_logits: nn.Linear
     """Only where the head is not tied to the embedding."""
+    finetune: FinetuneConfig | None = None
+    """What ``adapters.py`` has added, if anything."""
 
     def hidden(
         self,

@@ -3,8 +3,8 @@
 In: activations of one block. Out: activations of the same shape and dtype. How blocks are stacked,
 and everything about tokens, is ``decoder.py``'s.
 
-Shape suffixes: B batch, T query positions, S key positions, D width, H query heads, K key heads,
-E head width, F feed-forward width.
+Shape suffixes: B batch, T query positions, S key positions, P prefix positions, D width, H query
+heads, K key heads, E head width, F feed-forward width.
 """
 
 import torch
@@ -38,6 +38,30 @@ class LayerCache:
         return self.k_BKSE[:, :, :stop], self.v_BKSE[:, :, :stop]
 
 
+class Prefix(nn.Module):
+    """Learned keys and values before every text (Li & Liang 2021, arXiv:2101.00190, eq. 3).
+
+    They are attended to apart from the text, and what they say comes in through a gate that is
+    nought at first (Zhang et al. 2023, arXiv:2303.16199, eq. 7), so that training begins at the
+    model as it is.
+    """
+
+    def __init__(self, config: ModelConfig, num_tokens: int) -> None:
+        super().__init__()
+        shape = (config.n_kv_heads, num_tokens, config.head_width)
+        self.k_KPE = nn.Parameter(0.02 * torch.randn(shape))
+        self.v_KPE = nn.Parameter(0.02 * torch.randn(shape))
+        self.gate = nn.Parameter(torch.zeros(config.n_heads, 1, 1))
+
+    def forward(self, q_BHTE: Tensor) -> Tensor:
+        """(B, H, T, E): what queries see in the prefix."""
+        batch, heads = q_BHTE.shape[:2]
+        k, v = (x.expand(batch, -1, -1, -1) for x in (self.k_KPE, self.v_KPE))
+        enable_gqa = heads != len(self.k_KPE)
+        seen = F.scaled_dot_product_attention(q_BHTE, k, v, enable_gqa=enable_gqa)
+        return torch.tanh(self.gate) * seen
+
+
 class Attention(nn.Module):
     """Causal grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245)."""
 
@@ -50,6 +74,7 @@ class Attention(nn.Module):
         with_bias = config.bias or config.qkv_bias
         self.to_qkv = nn.Linear(config.width, heads * config.head_width, bias=with_bias)
         self.to_out = nn.Linear(config.n_heads * config.head_width, config.width, bias=config.bias)
+        self.prefix: Prefix | None = None
         self.has_qk_norm = config.qk_norm
         if config.qk_norm:
             self.q_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
@@ -82,6 +107,8 @@ class Attention(nn.Module):
             is_causal=mask is None,
             enable_gqa=self.n_heads != self.n_kv_heads,
         )
+        if self.prefix is not None:
+            y_BHTE = y_BHTE + self.prefix(q_BHTE)
         return self.to_out(y_BHTE.transpose(1, 2).flatten(2))
 
     def _heads(

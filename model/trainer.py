@@ -22,6 +22,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from model.adapters import add_adapters
 from model.chat import BOS, load_tokenizer, special_id, token_byte_lengths
 from model.checkpoint import (
     export_model,
@@ -32,6 +33,7 @@ from model.checkpoint import (
 )
 from model.config import PretrainData, TrainJob
 from model.criteria import Criterion, MaskedToken, NextToken, PackedNextToken, Preference
+from model.decoder import Decoder
 from model.distributed import Ranks
 from model.language_model import LanguageModel, make_model
 from model.loader import (
@@ -361,7 +363,12 @@ def _initial_model(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
         return make_model(job.model)
-    return load_model(job.init_from)[0].train()
+    model = load_model(job.init_from)[0].train()
+    if job.finetune:
+        if not isinstance(model, Decoder):
+            raise ValueError(f"finetune works on decoders, not on {model.config.architecture}")
+        add_adapters(model, job.finetune)
+    return model
 
 
 def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
@@ -410,7 +417,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words"),
-        *("optim", "seed"),
+        *("finetune", "optim", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()
@@ -433,7 +440,9 @@ def _add_into(totals: dict[str, Tensor], sums: dict[str, Tensor], count: int) ->
 
 def _gradients(model: LanguageModel) -> list[Tensor]:
     for parameter in model.parameters():
-        if parameter.grad is None:  # a rank without rows still takes part in the sum
+        if (
+            parameter.grad is None and parameter.requires_grad
+        ):  # a rank without rows still takes part in the sum
             parameter.grad = torch.zeros_like(parameter)
     return [p.grad for p in model.parameters() if p.grad is not None]
 
