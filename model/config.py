@@ -374,6 +374,8 @@ class TrainJob(JsonConfig):
     """``tokenizer.json``; None takes the one beside ``init_from``."""
     document_mask: bool = True
     """Pretraining: documents packed into one row do not see each other."""
+    z_loss: float = 0.0
+    """Weight of log²Z in pretraining's and sft's gradients; 1e-4 is usual where logits grow."""
     whole_words: bool = False
     """mlm: hide whole words rather than tokens."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -430,6 +432,7 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             _require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        _require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
         _require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
         _require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)
 

@@ -11,9 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from model.head_loss import head_loss
 from model.language_model import LanguageModel
 from model.loader import TokenBatch
-from model.objectives import chosen_nll, dpo_loss, next_token_loss, token_logprobs
+from model.objectives import IGNORED, chosen_nll, dpo_loss, next_token_loss, token_logprobs
 
 
 class Criterion(Protocol):
@@ -38,6 +39,10 @@ class NextToken:
 
     names = ("loss",)
 
+    def __init__(self, z_weight: float = 0.0) -> None:
+        """``z_weight``: of the z-loss; see ``head_loss``."""
+        self.z_weight = z_weight
+
     def count(self, batch: TokenBatch) -> int:
         """Valid target tokens."""
         return batch.num_valid()
@@ -45,8 +50,7 @@ class NextToken:
     def sums(self, model: LanguageModel, batch: TokenBatch) -> dict[str, Tensor]:
         """Summed −log p in nats."""
         hidden, targets = scored_positions(model, batch)
-        total, _ = next_token_loss(model.head(hidden), targets)
-        return {"loss": total}
+        return {"loss": _loss(model, hidden, targets, self.z_weight)}
 
 
 class PackedNextToken:
@@ -58,9 +62,9 @@ class PackedNextToken:
 
     names = ("loss",)
 
-    def __init__(self, document_start: int) -> None:
-        """``document_start``: the id that every document begins with."""
-        self.document_start = document_start
+    def __init__(self, document_start: int, z_weight: float = 0.0) -> None:
+        """``document_start``: the id that every document begins with; ``z_weight`` as above."""
+        self.document_start, self.z_weight = document_start, z_weight
 
     def count(self, batch: TokenBatch) -> int:
         """Target tokens that are not a document's first."""
@@ -70,9 +74,8 @@ class PackedNextToken:
         """Summed −log p in nats."""
         documents_BT = (batch.inputs_BT == self.document_start).cumsum(dim=1)
         hidden_BTD = model.hidden(batch.inputs_BT, documents_BT=documents_BT)
-        is_asked_BT = batch.targets_BT != self.document_start
-        total, _ = next_token_loss(model.head(hidden_BTD), batch.targets_BT, is_asked_BT)
-        return {"loss": total}
+        targets_BT = batch.targets_BT.masked_fill(batch.targets_BT == self.document_start, IGNORED)
+        return {"loss": _loss(model, hidden_BTD, targets_BT, self.z_weight)}
 
 
 class MaskedToken:
@@ -135,6 +138,16 @@ class Preference:
             "accuracy": (margins_P > 0).float().sum(),
             "margin": margins_P.sum(),
         }
+
+
+def _loss(model: LanguageModel, hidden: Tensor, targets: Tensor, z_weight: float) -> Tensor:
+    return head_loss(
+        hidden.reshape(-1, hidden.shape[-1]),
+        model.head_weight,
+        targets.reshape(-1),
+        softcap=model.logit_softcap,
+        z_weight=z_weight,
+    )
 
 
 def scored_positions(model: LanguageModel, batch: TokenBatch) -> tuple[Tensor, Tensor]:

@@ -94,8 +94,13 @@ class Decoder(LanguageModel):
     def head(self, hidden: Tensor) -> Tensor:
         """(…, D) to (…, V): logits of any selection of hidden states."""
         logits = super().head(hidden)
-        cap = self.config.logit_softcap
+        cap = self.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @property
+    def logit_softcap(self) -> float | None:
+        """Logits stay within ± this."""
+        return self.config.logit_softcap
 
     def _values(self, layer: int, tokens_BT: Tensor) -> Tensor | None:
         """(B, T, K, E) of the layers that have value embeddings."""

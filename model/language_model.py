@@ -64,8 +64,17 @@ class LanguageModel(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """(…, D) to (…, V): logits of any selection of hidden states."""
-        tied = self.config.tie_embeddings
-        return F.linear(hidden, self.embed.weight if tied else self.to_logits.weight)
+        return F.linear(hidden, self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, D): what the head multiplies by."""
+        return self.embed.weight if self.config.tie_embeddings else self.to_logits.weight
+
+    @property
+    def logit_softcap(self) -> float | None:
+        """What the head bounds its logits by, if anything."""
+        return None
 
     def num_parameters(self) -> int:
         """Trained numbers; a tied head counts once."""

@@ -395,11 +395,11 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
 
 def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Criterion:
     if job.objective == "pretrain" and job.document_mask:
-        return PackedNextToken(special_id(tokenizer, BOS))
+        return PackedNextToken(special_id(tokenizer, BOS), job.z_loss)
     if job.objective == "mlm":
         return MaskedToken(special_id(tokenizer, BOS))
     if job.objective != "dpo":
-        return NextToken()
+        return NextToken(job.z_loss)
     assert job.init_from is not None  # TrainJob sees to it
     reference, _ = load_model(job.init_from, device)
     return Preference(reference, job.dpo_beta, job.dpo_sft_weight)
@@ -416,7 +416,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     """The settings that must not change between a checkpoint and its continuation. Paths and
     devices may; so may ``steps``, to train on."""
     fields = [
-        *("objective", "seq_len", "batch_size", "document_mask", "whole_words"),
+        *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
         *("finetune", "optim", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
