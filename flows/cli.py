@@ -304,18 +304,39 @@ def generate(
     store: str | None,
 ) -> None:
     """Let a model speak. CHECKPOINT is an artifact, a name such as model/demo, or a folder."""
-    folder = Path(checkpoint)
-    if not (folder / "model.safetensors").exists():
-        found = store_at(store)
-        ref = found.resolve(checkpoint)
-        folder = found.open(ref).folder()
-        if ref.stage not in MODEL_STAGES:
-            raise ValueError(f"{ref} is no model; models are made by {', '.join(MODEL_STAGES)}")
-        chat = ref.stage != "pretrain" if chat is None else chat
-    command = [sys.executable, "-m", "model.generate", str(folder.resolve()), "--prompt", prompt]
-    command += ["--max-new-tokens", str(max_new_tokens), "--temperature", str(temperature)]
-    command += ["--seed", str(seed), *(["--chat"] if chat else [])]
-    sys.exit(subprocess.run(command, cwd=Path(__file__).parent.parent).returncode)
+    folder, stage = _checkpoint_folder(checkpoint, store)
+    if chat is None:
+        chat = stage not in (None, "pretrain")
+    options = ["--max-new-tokens", str(max_new_tokens), "--temperature", str(temperature)]
+    options += ["--seed", str(seed), *(["--chat"] if chat else [])]
+    _run_model("model.generate", str(folder), "--prompt", prompt, *options)
+
+
+@main.command("import-hf")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
+def import_hf(folder: Path, output: Path) -> None:
+    """Read a Hugging Face model: GPT-2, LLaMA 1 to 3, Mistral, Qwen2 or Qwen3.
+
+    FOLDER holds config.json, safetensors and tokenizer.json. The output is a checkpoint that
+    `bloomery generate` and training take. The tokenizer keeps its ids and gets our special tokens.
+    """
+    _run_model("model.huggingface_folder", "import", str(folder.resolve()), str(output.resolve()))
+
+
+@main.command("export-hf")
+@click.argument("checkpoint")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32")
+@store_option
+def export_hf(checkpoint: str, output: Path, dtype: str, store: str | None) -> None:
+    """Write a model as a folder that transformers loads, with its tokenizer and chat template.
+
+    CHECKPOINT is an artifact, a name such as model/demo, or a folder.
+    """
+    folder, _ = _checkpoint_folder(checkpoint, store)
+    options = [str(folder), str(output.resolve()), "--dtype", dtype]
+    _run_model("model.huggingface_folder", "export", *options)
 
 
 @main.command()
@@ -346,6 +367,24 @@ def status() -> None:
     from flows import services
 
     sys.exit(0 if services.status() else 1)
+
+
+def _checkpoint_folder(checkpoint: str, store: str | None) -> tuple[Path, str | None]:
+    """Where a model's files are, and the stage that made it if it is in the store."""
+    folder = Path(checkpoint)
+    if (folder / "model.safetensors").exists():
+        return folder.resolve(), None
+    found = store_at(store)
+    ref = found.resolve(checkpoint)
+    if ref.stage not in MODEL_STAGES:
+        raise ValueError(f"{ref} is no model; models are made by {', '.join(MODEL_STAGES)}")
+    return found.open(ref).folder().resolve(), ref.stage
+
+
+def _run_model(module: str, *arguments: str) -> None:
+    """Run a program of ``model/``, which needs torch, in a process of its own; exit as it does."""
+    command = [sys.executable, "-m", module, *arguments]
+    sys.exit(subprocess.run(command, cwd=Path(__file__).parent.parent).returncode)
 
 
 def _log_to_console() -> None:

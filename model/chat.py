@@ -12,6 +12,7 @@ before", which generation starts from and scoring without a context conditions o
 What people write is text and stays text: no content can produce a special token.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 USER, ASSISTANT, SYSTEM, END = "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"
 SPECIAL_TOKENS = (BOS, EOS, PAD, USER, ASSISTANT, SYSTEM, END)
+BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
 
 Message = Mapping[str, str]
@@ -111,17 +113,22 @@ def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 def token_byte_lengths(tokenizer: Tokenizer) -> np.ndarray:
     """(V,) int64: the UTF-8 bytes each token stands for; special tokens stand for none.
 
-    A byte-level vocabulary writes every byte as one printable character, so characters are bytes.
+    A byte-level vocabulary writes every byte as one printable character, so characters are bytes;
+    SentencePiece's writes a blank as ▁ and bytes that are no character as ``<0xE2>``.
     """
     alphabet = set(pre_tokenizers.ByteLevel.alphabet())
-    lengths = np.zeros(tokenizer.get_vocab_size(with_added_tokens=True), dtype=np.int64)
-    for token, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
-        if token in SPECIAL_TOKENS:
-            continue
-        if not alphabet.issuperset(token):
-            raise ValueError(f"token {token!r} is not byte-level: bytes cannot be counted")
-        lengths[token_id] = len(token)
+    added = {added.content for added in tokenizer.get_added_tokens_decoder().values()}
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    words = {token: at for token, at in vocabulary.items() if token not in added}
+    is_byte_level = all(map(alphabet.issuperset, words))
+    lengths = np.zeros(max(vocabulary.values(), default=-1) + 1, dtype=np.int64)
+    for token, token_id in words.items():
+        lengths[token_id] = len(token) if is_byte_level else _sentencepiece_bytes(token)
     return lengths
+
+
+def _sentencepiece_bytes(token: str) -> int:
+    return 1 if BYTE_TOKEN.fullmatch(token) else len(token.replace("▁", " ").encode())
 
 
 def _content(message: Message) -> str:

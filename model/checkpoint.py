@@ -3,7 +3,8 @@
 In: a model, an optimizer, a few counters. Out: folders that are either whole or not there.
 
 ``out_dir/checkpoints/step-00000123/``   everything that resuming needs; the last two are kept
-``out_dir/final/``                       ``model.safetensors``, ``config.json``, ``tokenizer.json``
+``out_dir/final/``                       ``model.safetensors``, ``config.json``, ``tokenizer.json``;
+                                         ``adapter/`` or ``finetune.json`` after fine-tuning beside
 
 No pickle anywhere: opening somebody's checkpoint runs no code of theirs.
 """
@@ -13,6 +14,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,22 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from model.adapters import (
+    add_adapters,
+    can_merge,
+    has_peft_format,
+    merged,
+    save_peft,
+    trained_state,
+)
 from model.chat import load_tokenizer
-from model.config import ModelConfig
+from model.config import AnyModelConfig, FinetuneConfig, model_config
 from model.decoder import Decoder
+from model.language_model import LanguageModel, make_model
+from model.optim import AnyOptimizer
 
 KEEP = 2
+FINETUNE_NAME = "finetune.json"
 _CHECKSUMS = "checksums.json"
 
 
@@ -43,8 +56,8 @@ class Checkpoint:
 def save_checkpoint(
     folder: str | Path,
     step: int,
-    model: Decoder,
-    optimizer: torch.optim.Optimizer,
+    model: LanguageModel,
+    optimizer: AnyOptimizer,
     state: dict[str, Any],
 ) -> Path:
     """Write ``folder/step-…`` whole or not at all, then drop all but the newest two."""
@@ -52,7 +65,9 @@ def save_checkpoint(
     partial = final.with_name(f".{final.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_model(partial, model)
+    # Of a frozen model only what is trained beside it: the rest is where it was taken from.
+    _write_weights(partial, trained_state(model) if model.finetune else model.state_dict())
+    _write_json(partial / "config.json", model.config.to_json_dict())
     save_file(_optimizer_tensors(optimizer) | _rng_tensors(), partial / "trainer.safetensors")
     _write_json(partial / "trainer.json", {"step": step, "rng": _host_rng(), **state})
     _write_json(partial / _CHECKSUMS, _checksums(partial))
@@ -65,9 +80,7 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(
-    path: str | Path, model: Decoder, optimizer: torch.optim.Optimizer
-) -> Checkpoint:
+def load_checkpoint(path: str | Path, model: LanguageModel, optimizer: AnyOptimizer) -> Checkpoint:
     """Fill the model and the optimizer, set the random generators, give back the rest."""
     path = Path(path)
     problem = find_damage(path)
@@ -106,13 +119,16 @@ def find_damage(path: str | Path) -> str | None:
     return None
 
 
-def export_model(folder: str | Path, model: Decoder, tokenizer_path: str | Path) -> Path:
-    """Write a model to use elsewhere, with its tokenizer beside it. Same weights, same bytes."""
+def export_model(folder: str | Path, model: LanguageModel, tokenizer_path: str | Path) -> Path:
+    """Write a model to use elsewhere, with its tokenizer beside it. Same weights, same bytes.
+
+    LoRA is merged into the weights, and where peft has a format for it, left in ``adapter/`` too.
+    """
     final = Path(folder)
     partial = final.with_name(f".{final.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_model(partial, model)
+    _export_weights(partial, model)
     shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
     _sync_folder(partial)
     shutil.rmtree(final, ignore_errors=True)
@@ -120,47 +136,79 @@ def export_model(folder: str | Path, model: Decoder, tokenizer_path: str | Path)
     return final
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Decoder, Tokenizer]:
+def load_model(
+    folder: str | Path, device: str | torch.device = "cpu"
+) -> tuple[LanguageModel, Tokenizer]:
     """An exported model, ready to run, and its tokenizer."""
     folder = Path(folder)
-    model = Decoder(read_config(folder))
+    model = make_model(read_config(folder))
+    beside = folder / FINETUNE_NAME
+    if beside.exists():
+        assert isinstance(model, Decoder)
+        add_adapters(model, FinetuneConfig.from_json_dict(json.loads(beside.read_text())))
     read_weights(folder, model)
     return model.to(device).eval(), load_tokenizer(folder)
 
 
-def write_model(folder: Path, model: Decoder) -> None:
+def write_model(folder: Path, model: LanguageModel) -> None:
     """``model.safetensors`` and ``config.json``."""
-    weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
+    _write_weights(folder, model.state_dict())
     _write_json(folder / "config.json", model.config.to_json_dict())
 
 
-def read_config(folder: str | Path) -> ModelConfig:
+def _export_weights(folder: Path, model: LanguageModel) -> None:
+    if model.finetune is None:
+        write_model(folder, model)
+        return
+    assert isinstance(model, Decoder)
+    if can_merge(model.finetune):
+        write_model(folder, merged(model))
+        if has_peft_format(model):
+            save_peft(model, folder / "adapter")
+    else:
+        write_model(folder, model)
+        _write_json(folder / FINETUNE_NAME, model.finetune.to_json_dict())
+
+
+def _write_weights(folder: Path, state: Mapping[str, Tensor]) -> None:
+    weights = {n: t.detach().cpu().contiguous() for n, t in state.items()}
+    save_file(weights, folder / "model.safetensors")
+
+
+def read_config(folder: str | Path) -> AnyModelConfig:
     """The shape of the model in a folder."""
     path = Path(folder) / "config.json"
     try:
-        return ModelConfig.from_json_dict(json.loads(path.read_text()))
+        return model_config(json.loads(path.read_text()))
     except OSError as error:
         raise ValueError(f"{folder} is not an exported model: no config.json in it") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_weights(folder: Path, model: Decoder) -> None:
+def read_weights(folder: Path, model: LanguageModel) -> None:
     """Fill a model of the same shape."""
     path = folder / "model.safetensors"
     try:
-        model.load_state_dict(load_file(path))
+        _load_state(model, load_file(path))
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not hold this model's weights: {error}") from error
     except Exception as error:  # safetensors has an exception of its own for damaged files
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
+def _load_state(model: LanguageModel, state: dict[str, Tensor]) -> None:
+    trained = trained_state(model)
+    if model.finetune and state.keys() == trained.keys():
+        model.load_state_dict(state, strict=False)
+    else:
+        model.load_state_dict(state)
+
+
 # --- optimizer and random generators as tensors ------------------------------------------------
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: AnyOptimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {
         f"optimizer.{index}.{name}": tensor.detach().cpu().contiguous()
@@ -169,7 +217,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: AnyOptimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
@@ -229,7 +277,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """To disk before the rename: a rename may survive a power cut that the contents do not."""
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
         _sync(path)
     _sync(folder)
 

@@ -1,25 +1,27 @@
 """The decoder: GPT-2 and LLaMA as two settings of one module.
 
-In: token ids. Out: next-token logits, or the hidden states before the head, so that a loss can
-apply the head to the positions it scores and to no others.
+In: token ids. Out: next-token logits, as ``LanguageModel`` says.
 
-Shape suffixes: B batch, T positions in this call, S cached slots, D width, V vocabulary.
+Shape suffixes: B batch, T positions in this call, S cached slots, D width.
 """
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.layers import Block, LayerCache, make_norm, rope_tables
+from model.language_model import Cache, LanguageModel
+from model.layers import Block, LayerCache, make_norm
+from model.rope import rope_tables
 
 INIT_STD = 0.02
 
 
-class Decoder(nn.Module):
-    """Causal language model; position t's output depends on tokens <= t only."""
+class Decoder(LanguageModel):
+    """Embedding, blocks of attention and feed-forward, norm, head."""
+
+    config: ModelConfig
 
     rope_cos: Tensor
     rope_sin: Tensor
@@ -36,38 +38,76 @@ class Decoder(nn.Module):
             cos, sin = rope_tables(config)
             self.register_buffer("rope_cos", cos, persistent=False)
             self.register_buffer("rope_sin", sin, persistent=False)
+        if config.value_embeddings:
+            self.embed_values = nn.ModuleDict(
+                {
+                    str(layer): nn.Embedding(
+                        config.vocab_size, config.n_kv_heads * config.head_width
+                    )
+                    for layer in range(1, config.n_layers, 2)
+                }
+            )
+        if config.input_residual:
+            self.stream_gains = nn.Parameter(torch.ones(config.n_layers))
+            self.input_gains = nn.Parameter(torch.zeros(config.n_layers))
         if not config.tie_embeddings:
             self.to_logits = nn.Linear(config.width, config.vocab_size, bias=False)
         init_weights(self)
 
-    def forward(self, tokens_BT: Tensor, cache: "KVCache | None" = None) -> Tensor:
-        """(B, T) int64 to (B, T, V) logits. With a cache, the T tokens follow those it holds."""
-        return self.head(self.hidden(tokens_BT, cache))
-
-    def hidden(self, tokens_BT: Tensor, cache: "KVCache | None" = None) -> Tensor:
+    def hidden(
+        self,
+        tokens_BT: Tensor,
+        cache: Cache | None = None,
+        documents_BT: Tensor | None = None,
+    ) -> Tensor:
         """(B, T) to (B, T, D): everything but the head."""
+        assert cache is None or (isinstance(cache, KVCache) and documents_BT is None)
         length = tokens_BT.shape[1]
+        mask: Tensor | None
         if cache is None:
             positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
             self._check_length(length)
+            if documents_BT is not None:
+                mask = within_documents(documents_BT)
+                if self.config.position == "learned":  # rotary ones are relative as they are
+                    positions = positions_in(documents_BT)
         else:
             positions, mask, start = cache.positions(length), cache.mask(length), cache.length
+        windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
         x_BTD, rope = self._embed(tokens_BT, positions)
+        input_BTD = x_BTD
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
-            x_BTD = block(x_BTD, rope, mask, layer, start)
+            sees_all = index in self.config.full_attention_layers
+            if self.config.input_residual:
+                x_BTD = self.stream_gains[index] * x_BTD + self.input_gains[index] * input_BTD
+            values_BTKE = self._values(index, tokens_BT)
+            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start, values_BTKE)
         if cache is not None:
             cache.length += length
         return self.norm(x_BTD)
 
+    def make_cache(self, slots: int, padding_B: Tensor) -> "KVCache":
+        """Keys and values of every layer for ``slots`` positions."""
+        return KVCache(self, slots, padding_B)
+
     def head(self, hidden: Tensor) -> Tensor:
         """(…, D) to (…, V): logits of any selection of hidden states."""
-        tied = self.config.tie_embeddings
-        return F.linear(hidden, self.embed.weight if tied else self.to_logits.weight)
+        logits = super().head(hidden)
+        cap = self.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def num_parameters(self) -> int:
-        """Trained numbers; a tied head counts once."""
-        return sum(p.numel() for p in self.parameters())
+    @property
+    def logit_softcap(self) -> float | None:
+        """Logits stay within ± this."""
+        return self.config.logit_softcap
+
+    def _values(self, layer: int, tokens_BT: Tensor) -> Tensor | None:
+        """(B, T, K, E) of the layers that have value embeddings."""
+        if not self.config.value_embeddings or str(layer) not in self.embed_values:
+            return None
+        heads = (self.config.n_kv_heads, self.config.head_width)
+        return self.embed_values[str(layer)](tokens_BT).unflatten(-1, heads)
 
     def _embed(
         self, tokens_BT: Tensor, positions: Tensor
@@ -86,6 +126,35 @@ class Decoder(nn.Module):
             raise ValueError(
                 f"{length} tokens do not fit the model's max_seq_len = {self.config.max_seq_len}"
             )
+
+
+def within_documents(documents_BT: Tensor) -> Tensor:
+    """(B, 1, T, T): what a position sees of its own document, itself included."""
+    same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
+    return same_BTT.tril()[:, None]
+
+
+def positions_in(documents_BT: Tensor) -> Tensor:
+    """(B, T): each position counted from the beginning of its document."""
+    place_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
+    is_first = documents_BT.diff(dim=1, prepend=documents_BT[:, :1] - 1) != 0
+    return place_T - torch.where(is_first, place_T, 0).cummax(dim=1).values
+
+
+def within_window(
+    mask: Tensor | None, start: int, length: int, window: int | None, device: torch.device
+) -> Tensor | None:
+    """The mask of T = ``length`` positions from slot ``start`` on, narrowed to a sliding window.
+
+    None stands for the causal mask, and comes back where the window hides nothing.
+    """
+    stop = start + length
+    if window is None or stop <= window:
+        return mask
+    query_T = torch.arange(start, stop, device=device)[:, None]
+    key_S = torch.arange(stop, device=device)
+    near_TS = key_S > query_T - window
+    return near_TS & ((key_S <= query_T) if mask is None else mask)
 
 
 class KVCache:
@@ -134,6 +203,9 @@ def init_weights(model: Decoder) -> None:
         if parameter.ndim < 2:
             continue  # norm gains start at one and biases (zeroed below) at nought
         residual = name.endswith("to_out.weight")
+        if residual and model.config.zero_init:
+            nn.init.zeros_(parameter)
+            continue
         std = INIT_STD / math.sqrt(2 * model.config.n_layers) if residual else INIT_STD
         nn.init.normal_(parameter, std=std)
     for name, parameter in model.named_parameters():

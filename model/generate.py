@@ -15,11 +15,11 @@ from torch import Tensor
 
 from model import chat
 from model.checkpoint import load_model
-from model.decoder import Decoder, KVCache
+from model.language_model import LanguageModel
 
 
 def generate(
-    model: Decoder,
+    model: LanguageModel,
     prompts_ids: Sequence[Sequence[int]],
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -42,7 +42,7 @@ def generate(
 
 @torch.no_grad()
 def stream(
-    model: Decoder,
+    model: LanguageModel,
     prompts_ids: Sequence[Sequence[int]],
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -60,7 +60,7 @@ def stream(
     generator = torch.Generator(device).manual_seed(seed)
     stop = set(stop_ids)
     tokens_BT, padding_B = _pad_left(prompts_ids, device)
-    cache = KVCache(model, tokens_BT.shape[1] + max_new_tokens, padding_B)
+    cache = model.make_cache(tokens_BT.shape[1] + max_new_tokens, padding_B)
     growing = list(range(len(prompts_ids)))
     num_new = 0
     while growing:
@@ -122,7 +122,7 @@ def _check_sampling(temperature: float, top_k: int | None, top_p: float | None) 
         raise ValueError(f"top_p must be in (0, 1]; got {top_p}")
 
 
-def _room(model: Decoder, prompt: Sequence[int], max_new_tokens: int) -> int:
+def _room(model: LanguageModel, prompt: Sequence[int], max_new_tokens: int) -> int:
     if not prompt:
         raise ValueError("a prompt needs at least one token: begin with <|bos|>")
     if len(prompt) > model.config.max_seq_len:

@@ -1,10 +1,10 @@
-"""The parts of a decoder: norms, rotary positions, attention, feed-forward.
+"""The parts of a decoder: norms, attention, feed-forward.
 
 In: activations of one block. Out: activations of the same shape and dtype. How blocks are stacked,
 and everything about tokens, is ``decoder.py``'s.
 
-Shape suffixes: B batch, T query positions, S key positions, D width, H query heads, K key heads,
-E head width, F feed-forward width.
+Shape suffixes: B batch, T query positions, S key positions, P prefix positions, D width, H query
+heads, K key heads, E head width, F feed-forward width.
 """
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.rope import rotate
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
@@ -19,25 +20,6 @@ def make_norm(config: ModelConfig) -> nn.Module:
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.width, eps=config.norm_eps)
     return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
-
-
-def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (max_seq_len, E), float32; both halves of E hold the same angles."""
-    half = torch.arange(0, config.head_width, 2, dtype=torch.float32) / config.head_width
-    angles = torch.outer(torch.arange(config.max_seq_len).float(), config.rope_theta**-half)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864, eq. 34), in the half-split layout.
-
-    ``cos`` and ``sin`` are (T, 1, E) or (B, T, 1, E). Pair i is (x[i], x[i + E/2]), as in
-    transformers; the paper's interleaved pairs are a permutation of the same weights.
-    """
-    first, second = x_BTHE.chunk(2, dim=-1)
-    turned_BTHE = torch.cat([-second, first], dim=-1)
-    return torch.addcmul(x_BTHE * cos, turned_BTHE, sin).to(x_BTHE.dtype)
 
 
 class LayerCache:
@@ -56,6 +38,30 @@ class LayerCache:
         return self.k_BKSE[:, :, :stop], self.v_BKSE[:, :, :stop]
 
 
+class Prefix(nn.Module):
+    """Learned keys and values before every text (Li & Liang 2021, arXiv:2101.00190, eq. 3).
+
+    They are attended to apart from the text, and what they say comes in through a gate that is
+    nought at first (Zhang et al. 2023, arXiv:2303.16199, eq. 7), so that training begins at the
+    model as it is.
+    """
+
+    def __init__(self, config: ModelConfig, num_tokens: int) -> None:
+        super().__init__()
+        shape = (config.n_kv_heads, num_tokens, config.head_width)
+        self.k_KPE = nn.Parameter(0.02 * torch.randn(shape))
+        self.v_KPE = nn.Parameter(0.02 * torch.randn(shape))
+        self.gate = nn.Parameter(torch.zeros(config.n_heads, 1, 1))
+
+    def forward(self, q_BHTE: Tensor) -> Tensor:
+        """(B, H, T, E): what queries see in the prefix."""
+        batch, heads = q_BHTE.shape[:2]
+        k, v = (x.expand(batch, -1, -1, -1) for x in (self.k_KPE, self.v_KPE))
+        enable_gqa = heads != len(self.k_KPE)
+        seen = F.scaled_dot_product_attention(q_BHTE, k, v, enable_gqa=enable_gqa)
+        return torch.tanh(self.gate) * seen
+
+
 class Attention(nn.Module):
     """Causal grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245)."""
 
@@ -65,8 +71,14 @@ class Attention(nn.Module):
         self.head_width = config.head_width
         heads = config.n_heads + 2 * config.n_kv_heads
         # One matmul for queries, keys and values: on small models launches cost more than flops.
-        self.to_qkv = nn.Linear(config.width, heads * config.head_width, bias=config.bias)
-        self.to_out = nn.Linear(config.width, config.width, bias=config.bias)
+        with_bias = config.bias or config.qkv_bias
+        self.to_qkv = nn.Linear(config.width, heads * config.head_width, bias=with_bias)
+        self.to_out = nn.Linear(config.n_heads * config.head_width, config.width, bias=config.bias)
+        self.prefix: Prefix | None = None
+        self.has_qk_norm = config.qk_norm
+        if config.qk_norm:
+            self.q_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
+            self.k_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
 
     def forward(
         self,
@@ -75,12 +87,16 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         cache: LayerCache | None = None,
         start: int = 0,
+        values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D); without a mask, position t sees positions <= t only.
 
-        ``mask`` is boolean, True = may look, and broadcasts to (B, 1, T, S).
+        ``mask`` is boolean, True = may look, and broadcasts to (B, 1, T, S). ``values_BTKE`` is
+        added to the values.
         """
         q_BHTE, k_BKTE, v_BKTE = self._heads(x_BTD, rope)
+        if values_BTKE is not None:
+            v_BKTE = v_BKTE + values_BTKE.transpose(1, 2)
         if cache is not None:
             k_BKTE, v_BKTE = cache.extend(start, k_BKTE, v_BKTE)
         y_BHTE = F.scaled_dot_product_attention(
@@ -91,6 +107,8 @@ class Attention(nn.Module):
             is_causal=mask is None,
             enable_gqa=self.n_heads != self.n_kv_heads,
         )
+        if self.prefix is not None:
+            y_BHTE = y_BHTE + self.prefix(q_BHTE)
         return self.to_out(y_BHTE.transpose(1, 2).flatten(2))
 
     def _heads(
@@ -99,6 +117,9 @@ class Attention(nn.Module):
         batch, length, _ = x_BTD.shape
         heads = self.to_qkv(x_BTD).view(batch, length, -1, self.head_width)
         qk, v = heads.split([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=2)
+        if self.has_qk_norm:
+            q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
+            qk = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
         if rope is not None:
             qk = rotate(qk, *rope)  # queries and keys turn together
         q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
@@ -132,6 +153,22 @@ class Gelu(nn.Module):
         return self.to_out(F.gelu(self.up(x_BTD), approximate="tanh"))
 
 
+class Relu2(nn.Module):
+    """down(relu(up(x))²) (So et al. 2021, arXiv:2109.08668, section 4.2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.width, config.mlp_width, bias=config.bias)
+        self.to_out = nn.Linear(config.mlp_width, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        return self.to_out(F.relu(self.up(x_BTD)).square())
+
+
+MLPS: dict[str, type[nn.Module]] = {"swiglu": SwiGLU, "gelu": Gelu, "relu2": Relu2}
+
+
 class Block(nn.Module):
     """Pre-norm residual block: attention, then feed-forward."""
 
@@ -140,7 +177,7 @@ class Block(nn.Module):
         self.attention_norm = make_norm(config)
         self.attention = Attention(config)
         self.mlp_norm = make_norm(config)
-        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else Gelu(config)
+        self.mlp = MLPS[config.mlp](config)
 
     def forward(
         self,
@@ -149,7 +186,9 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         cache: LayerCache | None = None,
         start: int = 0,
+        values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rope, mask, cache, start)
+        normed_BTD = self.attention_norm(x_BTD)
+        x_BTD = x_BTD + self.attention(normed_BTD, rope, mask, cache, start, values_BTKE)
         return x_BTD + self.mlp(self.mlp_norm(x_BTD))

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model import chat
+from model.masking import MaskingRules, hide_tokens
 from model.tokens import TokenShard
 
 _PAD_MULTIPLE = 8  # rows are padded to a multiple of this: matmuls like it
@@ -253,6 +254,29 @@ class PackedLoader:
         return source.window(
             shuffled(index, source.num_windows, _order_key(self.seed, name, epoch))
         )
+
+
+class MaskedLoader(PackedLoader):
+    """The same windows with some tokens hidden, by a draw that is a function of seed and place."""
+
+    def __init__(self, *args: Any, rules: MaskingRules, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rules = rules
+
+    def next_batch(self) -> TokenBatch:
+        """(B, T) inputs, the tokens they were, and a mask of those to guess."""
+        num_taken = sum(self.counts.values())
+        return self._hide(super().next_batch(), _mix(self.seed, num_taken))
+
+    def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
+        """As the base class; each batch always with the same tokens hidden."""
+        for number, batch in enumerate(super().sweep(max_batches)):
+            yield self._hide(batch, _mix(0, number))
+
+    def _hide(self, batch: TokenBatch, key: int) -> TokenBatch:
+        generator = torch.Generator().manual_seed(key >> 1)  # seeds are signed
+        shown_BT, is_hidden_BT = hide_tokens(batch.inputs_BT, self.rules, generator)
+        return TokenBatch(shown_BT, batch.inputs_BT, is_hidden_BT, batch.lengths)
 
 
 def _units(weights: Mapping[str, float]) -> dict[str, int]:

@@ -1,15 +1,17 @@
 """The optimizer and its learning-rate schedule.
 
-In: a model, an ``OptimConfig``, a step number. Out: AdamW with its parameter groups; a rate.
+In: a model, an ``OptimConfig``, a step number. Out: AdamW or Muon, with parameter groups; a rate.
 Schedules are pure functions of the step, so resuming needs no state of theirs.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from model.config import OptimConfig
+from model.muon import Muon, Together
 
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
@@ -37,7 +39,10 @@ def _decay_factor(progress: float, config: OptimConfig) -> float:
     return 1 - (1 - floor) * progress
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+AnyOptimizer = torch.optim.Optimizer | Together
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; norm gains and biases do not: pulling them to zero regularises nothing."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
@@ -46,18 +51,40 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW in one fused kernel, on a CPU as on a GPU."""
-    return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
+def make_optimizer(model: nn.Module, config: OptimConfig) -> AnyOptimizer:
+    """AdamW in one fused kernel, on a CPU as on a GPU; or Muon for the matrices inside the model,
+    and AdamW for embeddings, head and vectors."""
+    if config.kind == "adamw":
+        return _adamw(parameter_groups(model, config.weight_decay), config)
+    matrices, vectors = parameter_groups(model, config.weight_decay)
+    outer = {id(p) for module in model.modules() for p in _of_vocabulary(module, model)}
+    inner = [p for p in matrices["params"] if id(p) not in outer and p.ndim == 2]
+    others = [p for p in matrices["params"] if id(p) in outer or p.ndim != 2]
+    if not inner:
+        raise ValueError("muon needs matrices between embedding and head; use kind = adamw")
+    muon = Muon(
+        [{"params": inner}],
         lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        fused=True,
+        momentum=config.muon_momentum,
+        weight_decay=config.weight_decay,
     )
+    rest = _adamw([matrices | {"params": others}, vectors], config)
+    for group in rest.param_groups:
+        group["lr_ratio"] = config.adamw_lr_ratio
+    return Together(muon, rest)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_learning_rate(optimizer: AnyOptimizer, lr: float) -> None:
     """Give every group the rate of the coming update."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_ratio", 1.0)
+
+
+def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+def _of_vocabulary(module: nn.Module, model: nn.Module) -> list[nn.Parameter]:
+    """Matrices with a row a token or a position: most of their rows have no gradient in a step."""
+    is_head = module is getattr(model, "to_logits", None)
+    return list(module.parameters()) if isinstance(module, nn.Embedding) or is_head else []

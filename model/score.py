@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model import chat
 from model.criteria import scored_positions
-from model.decoder import Decoder
+from model.language_model import LanguageModel
 from model.loader import Row, TokenBatch, pad_rows
 from model.objectives import token_logprobs
 
@@ -25,7 +25,10 @@ Request = tuple[Sequence[int], Sequence[int]]
 
 @torch.no_grad()
 def loglikelihoods(
-    model: Decoder, tokenizer: Tokenizer, requests: Sequence[Request], batch_tokens: int = 8192
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    requests: Sequence[Request],
+    batch_tokens: int = 8192,
 ) -> list[tuple[float, int, bool]]:
     """For each request, in its order: log p(continuation | context), the continuation's tokens, and
     whether greedy decoding would say it.
@@ -46,11 +49,12 @@ def loglikelihoods(
 
 @torch.no_grad()
 def nll_of_tokens(
-    model: Decoder,
+    model: LanguageModel,
     tokens: Sequence[int] | np.ndarray,
     seq_len: int,
     stride: int | None = None,
     batch_tokens: int = 8192,
+    document_start: int | None = None,
 ) -> tuple[float, int]:
     """Summed −log p in nats of every token but the first, and how many those are.
 
@@ -58,6 +62,9 @@ def nll_of_tokens(
     token is scored once, in the first window that reaches it, so all but those of the first window
     see at least ``seq_len − stride`` tokens before them. ``stride = seq_len`` is the fast, blunt
     version: disjoint windows. A smaller stride costs time and lowers the result a little.
+
+    ``document_start``: the id that every document begins with. No document then sees another, and
+    none is asked to foretell that another begins; as in pretraining with a document mask.
     """
     stride = seq_len // 2 if stride is None else stride
     if not 1 <= stride <= seq_len <= model.config.max_seq_len:
@@ -66,19 +73,25 @@ def nll_of_tokens(
             f"stride={stride}, seq_len={seq_len}, max_seq_len={model.config.max_seq_len}"
         )
     rows = _windows(np.asarray(tokens, dtype=np.int64), seq_len, stride)
+    rows = [(ids, is_scored & (ids != document_start)) for ids, is_scored in rows]
     total, count = 0.0, 0
     for indices in _length_batches(rows, batch_tokens):
         batch = pad_rows([rows[i] for i in indices], 0, model.config.max_seq_len)
-        for logprob, num_tokens, _ in _score(model, batch):
+        for logprob, num_tokens, _ in _score(model, batch, document_start):
             total, count = total - logprob, count + num_tokens
     return total, count
 
 
-def _score(model: Decoder, batch: TokenBatch) -> list[tuple[float, int, bool]]:
+def _score(
+    model: LanguageModel, batch: TokenBatch, document_start: int | None = None
+) -> list[tuple[float, int, bool]]:
     """For each row: summed log-probability, number of scored tokens, all of them the likeliest."""
     batch = batch.to(model.embed.weight.device)
     assert batch.mask_BT is not None
-    hidden_ND, targets_N = scored_positions(model, batch)
+    documents_BT = None
+    if document_start is not None:
+        documents_BT = (batch.inputs_BT == document_start).cumsum(dim=1)
+    hidden_ND, targets_N = scored_positions(model, batch, documents_BT)
     logits_NV = model.head(hidden_ND)
     row_N = batch.mask_BT.nonzero()[:, 0]
     rows = len(batch.lengths)
@@ -98,7 +111,7 @@ def _sum_by_row(values_N: Tensor, row_N: Tensor, rows: int) -> Tensor:
     return values_N.new_zeros(rows).index_add(0, row_N, values_N)
 
 
-def _request_row(model: Decoder, context: Sequence[int], answer: Sequence[int]) -> Row:
+def _request_row(model: LanguageModel, context: Sequence[int], answer: Sequence[int]) -> Row:
     room = model.config.max_seq_len + 1  # the last token is only a target
     if len(answer) >= room:
         raise ValueError(

@@ -9,6 +9,7 @@ Signals, processes and exit codes are ``launch.py``'s.
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -21,7 +22,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.chat import load_tokenizer, token_byte_lengths
+from model.adapters import add_adapters
+from model.chat import BOS, load_tokenizer, special_id, token_byte_lengths
 from model.checkpoint import (
     export_model,
     latest_checkpoint,
@@ -30,10 +32,19 @@ from model.checkpoint import (
     save_checkpoint,
 )
 from model.config import PretrainData, TrainJob
-from model.criteria import Criterion, NextToken, Preference
+from model.criteria import Criterion, MaskedToken, NextToken, PackedNextToken, Preference
 from model.decoder import Decoder
 from model.distributed import Ranks
-from model.loader import ConversationLoader, PackedLoader, PairLoader, RecordLoader, TokenBatch
+from model.language_model import LanguageModel, make_model
+from model.loader import (
+    ConversationLoader,
+    MaskedLoader,
+    PackedLoader,
+    PairLoader,
+    RecordLoader,
+    TokenBatch,
+)
+from model.masking import MaskingRules
 from model.metrics import MetricsLog
 from model.optim import learning_rate, make_optimizer, set_learning_rate
 
@@ -69,7 +80,7 @@ class Trainer:
         _check_fit(job, self.model, tokenizer)
         self.loader, self.val_loader = make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
-        self.criterion = _make_criterion(job, self.device)
+        self.criterion = _make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
@@ -329,10 +340,16 @@ def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | 
     """The training loader, and one over the held-out data if the job has any."""
     size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
     if isinstance(job.data, PretrainData):
-        phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
-        train_loader = PackedLoader(job.data.groups, job.data.weights, **size, phases=phases)
+        packed: Callable[..., PackedLoader] = PackedLoader
+        if job.objective == "mlm":
+            rules = MaskingRules.of(tokenizer, whole_words=job.whole_words)
+            packed = functools.partial(MaskedLoader, rules=rules)
         val = job.data.val
-        return train_loader, PackedLoader({"val": val}, {"val": 1.0}, **size) if val else None
+        phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
+        return (
+            packed(job.data.groups, job.data.weights, **size, phases=phases),
+            packed({"val": val}, {"val": 1.0}, **size) if val else None,
+        )
     kind = ConversationLoader if job.objective == "sft" else PairLoader
     loaders = [
         kind(path, tokenizer, **size) if path else None for path in (job.data.train, job.data.val)
@@ -343,14 +360,19 @@ def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | 
     return loaders[0], loaders[1]  # type: ignore[return-value]
 
 
-def _initial_model(job: TrainJob) -> Decoder:
+def _initial_model(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
-        return Decoder(job.model)
-    return load_model(job.init_from)[0].train()
+        return make_model(job.model)
+    model = load_model(job.init_from)[0].train()
+    if job.finetune:
+        if not isinstance(model, Decoder):
+            raise ValueError(f"finetune works on decoders, not on {model.config.architecture}")
+        add_adapters(model, job.finetune)
+    return model
 
 
-def _check_fit(job: TrainJob, model: Decoder, tokenizer: Tokenizer) -> None:
+def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
     if job.seq_len > model.config.max_seq_len:
         raise ValueError(
             f"seq_len = {job.seq_len} exceeds the model's max_seq_len = {model.config.max_seq_len}"
@@ -363,7 +385,7 @@ def _check_fit(job: TrainJob, model: Decoder, tokenizer: Tokenizer) -> None:
         )
 
 
-def _check_shards(model: Decoder, *loaders: Loader | None) -> None:
+def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
     for loader in loaders:
         if isinstance(loader, PackedLoader) and loader.vocab_size > model.config.vocab_size:
             raise ValueError(
@@ -372,9 +394,13 @@ def _check_shards(model: Decoder, *loaders: Loader | None) -> None:
             )
 
 
-def _make_criterion(job: TrainJob, device: torch.device) -> Criterion:
+def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Criterion:
+    if job.objective == "pretrain" and job.document_mask:
+        return PackedNextToken(special_id(tokenizer, BOS), job.z_loss)
+    if job.objective == "mlm":
+        return MaskedToken(special_id(tokenizer, BOS))
     if job.objective != "dpo":
-        return NextToken()
+        return NextToken(job.z_loss)
     assert job.init_from is not None  # TrainJob sees to it
     reference, _ = load_model(job.init_from, device)
     return Preference(reference, job.dpo_beta, job.dpo_sft_weight)
@@ -390,7 +416,11 @@ def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> 
 def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     """The settings that must not change between a checkpoint and its continuation. Paths and
     devices may; so may ``steps``, to train on."""
-    fields = ("objective", "seq_len", "batch_size", "optim", "seed", "dpo_beta", "dpo_sft_weight")
+    fields = [
+        *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
+        *("finetune", "optim", "seed"),
+        *("dpo_beta", "dpo_sft_weight"),
+    ]
     plain = job.to_json_dict()
     return {name: plain[name] for name in fields}
 
@@ -409,9 +439,11 @@ def _add_into(totals: dict[str, Tensor], sums: dict[str, Tensor], count: int) ->
         totals[name] = totals[name] + value.detach() / count
 
 
-def _gradients(model: Decoder) -> list[Tensor]:
+def _gradients(model: LanguageModel) -> list[Tensor]:
     for parameter in model.parameters():
-        if parameter.grad is None:  # a rank without rows still takes part in the sum
+        if (
+            parameter.grad is None and parameter.requires_grad
+        ):  # a rank without rows still takes part in the sum
             parameter.grad = torch.zeros_like(parameter)
     return [p.grad for p in model.parameters() if p.grad is not None]
 

@@ -11,7 +11,7 @@ from typing import Literal
 from tokenizers import Tokenizer
 
 from model import chat
-from model.decoder import Decoder
+from model.language_model import LanguageModel
 from model.score import loglikelihoods
 from tasks.common.records import Record
 
@@ -21,7 +21,7 @@ AsContext = Callable[[Sequence[chat.Message]], list[int]]
 
 
 def answer_questions(
-    model: Decoder,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     questions: Sequence[Record],
     as_context: AsContext,
@@ -46,7 +46,7 @@ def answer_questions(
     return _picks(questions, scores)
 
 
-def fits(model: Decoder, tokenizer: Tokenizer, question: Record) -> bool:
+def fits(model: LanguageModel, tokenizer: Tokenizer, question: Record) -> bool:
     """Whether the model can score every choice; of too long a context only the end is read."""
     room = model.config.max_seq_len
     return all(len(chat.encode_text(tokenizer, c)) <= room for c in question["choices"])
@@ -74,7 +74,7 @@ def _picks(questions: Sequence[Record], scores: list[float]) -> list[Record]:
 
 
 def _loglikelihoods(
-    model: Decoder, tokenizer: Tokenizer, asked: Sequence[tuple[list[int], str]]
+    model: LanguageModel, tokenizer: Tokenizer, asked: Sequence[tuple[list[int], str]]
 ) -> list[float]:
     requests = [(context, chat.encode_text(tokenizer, choice)) for context, choice in asked]
     return [total for total, _, _ in loglikelihoods(model, tokenizer, requests)]

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
-from model.decoder import Decoder
 from model.generate import generate
+from model.language_model import LanguageModel
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
@@ -62,10 +62,11 @@ def run(context: StageContext, config: EvaluateConfig) -> Outcome:
 
 
 def _perplexity(
-    model: Decoder, tokenizer: Tokenizer, tokens: Artifact, config: EvaluateConfig
+    model: LanguageModel, tokenizer: Tokenizer, tokens: Artifact, config: EvaluateConfig
 ) -> dict[str, Any]:
     """Bits per byte over all and by group, beside a unigram model of the same training tokens."""
     folder, byte_lengths = tokens.folder(), chat.token_byte_lengths(tokenizer)
+    document_start = chat.special_id(tokenizer, chat.BOS)
     groups = read_mixture(tokens)["groups"]
     vocab_size = len(byte_lengths)
     train_counts = np.zeros(vocab_size, dtype=np.int64)
@@ -82,9 +83,12 @@ def _perplexity(
         ids = _first_tokens(shards, math.ceil(size * share))
         if len(ids) < 2:
             continue
-        nats, scored = nll_of_tokens(model, ids, model.config.max_seq_len)
-        num_bytes = int(byte_lengths[ids[1:]].sum())
-        unigram = unigram_bits(train_counts, _counts(ids[1:], vocab_size))
+        nats, scored = nll_of_tokens(
+            model, ids, model.config.max_seq_len, document_start=document_start
+        )
+        targets = ids[1:][ids[1:] != document_start]
+        num_bytes = int(byte_lengths[targets].sum())
+        unigram = unigram_bits(train_counts, _counts(targets, vocab_size))
         by_group[group] = nats / math.log(2) / num_bytes
         sums += (nats, scored, num_bytes, unigram)
     all_nats, all_scored, all_bytes, all_unigram = map(float, sums)
@@ -117,7 +121,7 @@ def _accuracy(questions: Sequence[Record], picks: Sequence[Record]) -> dict[str,
 
 
 def _answers(
-    model: Decoder,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     asked: Sequence[Record],
     as_context: AsContext,
@@ -190,7 +194,7 @@ def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 STAGE = Stage(
     name="evaluate",
-    version=2,
+    version=3,
     config=EvaluateConfig,
     inputs=("checkpoint", "tokens", "instructions"),
     run=run,

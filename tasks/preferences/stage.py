@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
-from model.decoder import Decoder
 from model.generate import generate
+from model.language_model import LanguageModel
 from model.trainer import pick_device
 from tasks.common.judge import closeness
 from tasks.common.records import Record, read_records, split_validation, write_records
@@ -51,12 +51,12 @@ def run(context: StageContext, config: PreferencesConfig) -> Outcome:
     )
 
 
-def _leaves_room(model: Decoder, tokenizer: Tokenizer, record: Record) -> bool:
+def _leaves_room(model: LanguageModel, tokenizer: Tokenizer, record: Record) -> bool:
     return len(chat.encode_prompt(tokenizer, record["prompt"])) < model.config.max_seq_len
 
 
 def _answers(
-    model: Decoder,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     batch: Sequence[Record],
     config: PreferencesConfig,

@@ -10,9 +10,15 @@ class PretrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Pretraining")
 
-    model: Literal["llama-demo", "llama-small", "llama-base", "gpt2-demo", "gpt2-base"] = Field(
-        "llama-demo", title="Model", description="A named shape; see model/config.py"
-    )
+    model: Literal[
+        "llama-demo",
+        "llama-small",
+        "llama-base",
+        "gpt2-demo",
+        "gpt2-base",
+        "lstm-demo",
+        "lstm-small",
+    ] = Field("llama-demo", title="Model", description="A named shape; see model/config.py")
     steps: int = Field(1_000, ge=1, title="Steps", description="Optimizer steps")
     batch_size: int = Field(16, ge=1, title="Batch size", description="Sequences in one step")
     micro_batch_size: int | None = Field(

@@ -104,4 +104,4 @@ def _trainable(
     return chosen
 
 
-STAGE = Stage(name="pretrain", version=2, config=PretrainConfig, inputs=("tokens",), run=run)
+STAGE = Stage(name="pretrain", version=3, config=PretrainConfig, inputs=("tokens",), run=run)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.chat import BOS, load_tokenizer, special_id
 from model.config import OptimConfig, PretrainData, TrainJob, model_preset
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
@@ -44,8 +45,9 @@ def proxy_run(
         try:
             trainer.run(lambda: False)
             trainer.model.eval()
+            start_id = special_id(load_tokenizer(data.tokenizer), BOS)
             losses = {
-                group: _loss(trainer.model, paths, config)
+                group: _loss(trainer.model, paths, config, start_id)
                 for group, paths in data.validation.items()
             }
         finally:
@@ -76,11 +78,17 @@ def _job(
     )
 
 
-def _loss(model: Any, paths: list[str], config: RegmixConfig) -> float:
+def _loss(model: Any, paths: list[str], config: RegmixConfig, document_start: int) -> float:
     parts: list[np.ndarray] = []
     left = config.eval_tokens
     for path in paths:
         parts.append(TokenShard(Path(path)).tokens_N[:left].astype(np.int64))
         left -= len(parts[-1])
-    nats, count = nll_of_tokens(model, np.concatenate(parts), config.seq_len, config.seq_len)
+    nats, count = nll_of_tokens(
+        model,
+        np.concatenate(parts),
+        config.seq_len,
+        config.seq_len,
+        document_start=document_start,
+    )
     return nats / count

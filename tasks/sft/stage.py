@@ -32,5 +32,5 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
 
 
 STAGE = Stage(
-    name="sft", version=1, config=SftConfig, inputs=("checkpoint", "instructions"), run=run
+    name="sft", version=2, config=SftConfig, inputs=("checkpoint", "instructions"), run=run
 )

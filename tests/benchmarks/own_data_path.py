@@ -80,7 +80,7 @@ def _params(data: Path, tokenizer_bytes: int) -> Params:
     values = SMALL.model_dump(mode="json") | {"name": "data-path", "sources": sources}
     values["extract"]["max_page_bytes"] = LARGEST_PAGE_BYTES
     values["filter"]["languages"] = []
-    values["classify"]["quality_reference_sources"] = [REFERENCE] * (REFERENCE in names)
+    values["classifiers"]["quality"]["reference_sources"] = [REFERENCE] * (REFERENCE in names)
     values["mix"]["token_budget"] = 100_000_000
     values["tokenizer"]["max_train_bytes"] = tokenizer_bytes
     return Params.model_validate(values)

@@ -118,7 +118,7 @@ def make_job(
             "checkpoint_every_seconds": None,
             "device": "cpu",
         }
-        if objective == "pretrain":
+        if objective in ("pretrain", "mlm"):
             fields |= {"model": tiny, "tokenizer": str(tokenizer_path)}
             fields["data"] = PretrainData(
                 groups={"web": [str(data / "web.bin")], "code": [str(data / "code.bin")]},

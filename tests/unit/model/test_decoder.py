@@ -1,15 +1,13 @@
-"""Laws of the model itself, with transformers as the independent witness."""
+"""Laws of the model itself; that it is transformers' model too is test_huggingface's."""
 
 import dataclasses
 import math
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from model.config import PRESETS, ModelConfig, model_preset
 from model.decoder import Decoder
-from model.huggingface import from_huggingface, to_huggingface
 from model.objectives import next_token_loss
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}
@@ -30,43 +28,7 @@ def tokens(config: ModelConfig, batch: int = 2, length: int = 24) -> torch.Tenso
     return torch.randint(config.vocab_size, (batch, length), generator=generator)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-@torch.no_grad()
-def test_llama_has_the_logits_of_transformers(tiny, tied):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    model = perturbed(dataclasses.replace(tiny, tie_embeddings=tied, rope_theta=500.0))
-    config, state = to_huggingface(model)
-    theirs = LlamaForCausalLM(LlamaConfig(**config)).eval()
-    theirs.load_state_dict(state)
-    x_BT = tokens(model.config)
-    torch.testing.assert_close(model(x_BT), theirs(x_BT).logits, rtol=0, atol=1e-4)
-
-
-@torch.no_grad()
-def test_gpt2_has_the_logits_of_transformers(tiny):
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    model = perturbed(dataclasses.replace(tiny, **GPT2))
-    config, state = to_huggingface(model)
-    theirs = GPT2LMHeadModel(GPT2Config(**config)).eval()
-    theirs.load_state_dict(state)
-    x_BT = tokens(model.config)
-    torch.testing.assert_close(model(x_BT), theirs(x_BT).logits, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, GPT2])
-def test_export_to_transformers_and_back_is_bit_equal(tiny, changes, tmp_path):
-    model = perturbed(dataclasses.replace(tiny, **changes))
-    config, state = to_huggingface(model)
-    save_file(state, tmp_path / "model.safetensors")
-    back = from_huggingface(config, load_file(tmp_path / "model.safetensors"))
-    assert back.config == model.config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, back.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("changes", [{}, GPT2])
+@pytest.mark.parametrize("changes", [{}, GPT2, {"sliding_window": 4}, {"qk_norm": True}])
 @torch.no_grad()
 def test_the_future_cannot_leak(tiny, changes):
     model = perturbed(dataclasses.replace(tiny, **changes))
@@ -124,3 +86,34 @@ def test_every_preset_is_a_valid_configuration():
 def test_a_text_longer_than_the_model_is_refused(tiny):
     with pytest.raises(ValueError, match="max_seq_len = 64"):
         Decoder(tiny)(torch.zeros(1, 65, dtype=torch.long))
+
+
+@torch.no_grad()
+def test_a_window_hides_what_is_further_back(tiny):
+    model = perturbed(dataclasses.replace(tiny, n_layers=1, sliding_window=6))
+    x_BT = tokens(model.config)
+    changed_BT = x_BT.clone()
+    changed_BT[:, :10] = (changed_BT[:, :10] + 1) % model.config.vocab_size
+    before, after = model(x_BT), model(changed_BT)
+    torch.testing.assert_close(before[:, 15:], after[:, 15:], rtol=0, atol=0)
+    assert not torch.equal(before[:, 14], after[:, 14])  # its window still holds position 9
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, GPT2, {"sliding_window": 4, "full_attention_layers": (0,)}, {"value_embeddings": True}],
+)
+@torch.no_grad()
+def test_documents_packed_into_a_row_are_read_as_if_alone(tiny, changes):
+    model = perturbed(dataclasses.replace(tiny, **changes))
+    check_packing(model)
+
+
+def check_packing(model):
+    x_BT = tokens(model.config)
+    lengths = [[5, 1, 10, 8], [24]]
+    numbers = [[n for n, size in enumerate(row, start=3) for _ in range(size)] for row in lengths]
+    packed = model.head(model.hidden(x_BT, documents_BT=torch.tensor(numbers)))
+    for row, sizes in enumerate(lengths):
+        alone = [model(document[None])[0] for document in x_BT[row].split(sizes)]
+        torch.testing.assert_close(packed[row], torch.cat(alone), rtol=0, atol=1e-5)

@@ -6,17 +6,32 @@ import pytest
 import torch
 
 from model import generate as cli
-from model.decoder import Decoder, KVCache
+from model.config import LstmConfig
 from model.generate import generate, sample, stream
+from model.language_model import make_model
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}
 PROMPTS = [[5, 6, 7, 8, 9], [11], [3, 4, 3], [250] * 12]
 
 
-@pytest.fixture(params=[{}, GPT2], ids=["llama", "gpt2"])
+KINDS = {
+    "llama": {},
+    "gpt2": GPT2,
+    "window": {"sliding_window": 5, "full_attention_layers": (1,)},
+    "qk-norm": {"qk_norm": True, "qkv_bias": True, "head_dim": 10},
+    "lstm": None,
+}
+
+
+@pytest.fixture(params=KINDS)
 def model(request, tiny):
     torch.manual_seed(0)
-    model = Decoder(dataclasses.replace(tiny, **request.param)).eval()
+    changes = KINDS[request.param]
+    if changes is None:
+        config = LstmConfig(vocab_size=tiny.vocab_size, width=32, n_layers=2, max_seq_len=64)
+    else:
+        config = dataclasses.replace(tiny, **changes)
+    model = make_model(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4 if parameter.ndim > 1 else 1)  # clear winners, no near-ties
@@ -40,7 +55,7 @@ def test_a_ragged_cached_batch_says_what_each_would_alone(model):
 @torch.no_grad()
 def test_cached_logits_are_the_uncached_ones_in_chunks_of_any_size(model):
     x_BT = torch.randint(320, (2, 20), generator=torch.Generator().manual_seed(1))
-    cache = KVCache(model, slots=20, padding_B=torch.zeros(2, dtype=torch.long))
+    cache = model.make_cache(slots=20, padding_B=torch.zeros(2, dtype=torch.long))
     pieces = [model(chunk, cache) for chunk in x_BT.split([7, 1, 1, 8, 3], dim=1)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), model(x_BT), rtol=0, atol=1e-5)
 

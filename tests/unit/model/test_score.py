@@ -73,6 +73,16 @@ def test_every_token_but_the_first_is_scored_once(model, num_tokens, stride):
     assert total == pytest.approx(expected, rel=1e-4)
 
 
+def test_documents_are_scored_as_if_each_stood_alone(model):
+    start_id = 0
+    documents = [[start_id, 5, 6, 7, 8], [start_id, 9, 10], [start_id, 11, 12, 13]]
+    joined = [token for document in documents for token in document]
+    total, count = nll_of_tokens(model, joined, seq_len=16, document_start=start_id)
+    alone = [nll_of_tokens(model, document, seq_len=16) for document in documents]
+    assert count == sum(size for _, size in alone) == 9
+    assert total == pytest.approx(sum(nats for nats, _ in alone), rel=1e-5)
+
+
 def test_windows_that_skip_tokens_are_refused(model):
     with pytest.raises(ValueError, match="stride=17"):
         nll_of_tokens(model, [1, 2, 3], seq_len=16, stride=17)

@@ -1,0 +1,90 @@
+"""The fused head: autograd's own loss and gradients, and never all logits at once."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from model import head_loss as module
+from model.head_loss import head_loss
+from model.objectives import IGNORED, next_token_loss
+
+
+def plain(hidden_ND, weight_VD, targets_N, softcap, z_weight):
+    """The same by autograd: (loss, what is differentiated)."""
+    logits_NV = hidden_ND @ weight_VD.T
+    if softcap:
+        logits_NV = softcap * torch.tanh(logits_NV / softcap)
+    loss, _ = next_token_loss(logits_NV, targets_N.clamp(min=0), targets_N != IGNORED)
+    log_z_N = logits_NV.logsumexp(-1)[targets_N != IGNORED]
+    return loss, loss + z_weight * log_z_N.square().sum()
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("z_weight", [0.0, 0.1])
+@pytest.mark.parametrize("chunk", [1, 50 * 7, 1 << 21])
+def test_loss_and_gradients_are_those_of_autograd(monkeypatch, softcap, z_weight, chunk):
+    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk)
+    torch.manual_seed(0)
+    hidden_ND = torch.randn(31, 16, dtype=torch.float64).float().requires_grad_()
+    weight_VD = torch.randn(50, 16).requires_grad_()
+    targets_N = torch.randint(50, (31,))
+    targets_N[[0, 7, 30]] = IGNORED
+    expected, differentiated = plain(hidden_ND, weight_VD, targets_N, softcap, z_weight)
+    wanted = torch.autograd.grad(3 * differentiated, [hidden_ND, weight_VD])
+    found = head_loss(hidden_ND, weight_VD, targets_N, softcap=softcap, z_weight=z_weight)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    gradients = torch.autograd.grad(3 * found, [hidden_ND, weight_VD])
+    for one, other in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_to_predict_gives_nothing_and_not_nan():
+    hidden_ND = torch.randn(4, 8).requires_grad_()
+    weight_VD = torch.randn(9, 8).requires_grad_()
+    for targets_N in (torch.full((4,), IGNORED), torch.zeros(0, dtype=torch.long)):
+        loss = head_loss(hidden_ND[: len(targets_N)], weight_VD, targets_N)
+        gradients = torch.autograd.grad(loss, [hidden_ND, weight_VD])
+        assert float(loss.detach()) == 0
+        assert not any(gradient.any() for gradient in gradients)
+
+
+def test_without_gradients_it_is_the_loss_alone():
+    hidden_ND, weight_VD = torch.randn(5, 8), torch.randn(9, 8)
+    targets_N = torch.randint(9, (5,))
+    with torch.no_grad():
+        found = head_loss(hidden_ND, weight_VD, targets_N)
+    expected, _ = plain(hidden_ND, weight_VD, targets_N, None, 0.0)
+    torch.testing.assert_close(found, expected)
+
+
+PEAK = """
+import resource, sys, torch
+from model.head_loss import head_loss
+from model.objectives import next_token_loss
+torch.set_num_threads(1)
+hidden = torch.randn(4096, 32).requires_grad_()
+weight = torch.randn(32_768, 32).requires_grad_()
+targets = torch.randint(32_768, (4096,))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.argv[1] == "fused":
+    head_loss(hidden, weight, targets).backward()
+else:
+    next_token_loss(hidden @ weight.T, targets)[0].backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_logits_are_never_held_whole():
+    def peak_mib(which: str) -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, which], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout) / 1024
+
+    logits_mib = 4096 * 32_768 * 4 / 2**20
+    assert peak_mib("plain") > logits_mib
+    assert peak_mib("fused") < 0.2 * logits_mib
+    assert math.isclose(logits_mib, 512)
