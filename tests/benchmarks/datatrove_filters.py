@@ -35,6 +35,8 @@ QUALITY_OFF: dict[str, Any] = {
     "max_non_alpha_words_ratio": None,
     "min_stop_words": None,
 }
+# As when FineWeb was made; today's default counts no line that ends in a quotation mark.
+FINEWEB_STOPS = (".", "'", '"', "!", "?")
 REPETITION_OFF: dict[str, Any] = {
     "dup_line_frac": None,
     "dup_para_frac": None,
@@ -103,7 +105,7 @@ def main(texts: list[str], left: list[str], num_by_rule: int) -> dict[str, Any]:
         GopherRepetitionFilter(),
         GopherQualityFilter(),
         C4QualityFilter(filter_no_terminal_punct=False),
-        FineWebQualityFilter(),
+        FineWebQualityFilter(stop_chars=FINEWEB_STOPS),
     ]
     drop_reason(chain, texts[0])  # loads the word splitter
     started = time.process_time()
