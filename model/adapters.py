@@ -3,8 +3,6 @@
 In: a decoder and a ``FinetuneConfig``. Out: the same decoder, changed in place, in which only what
 the method adds (or, with BitFit, the biases) is trained. Every method begins as the model it was
 given: what is added adds nothing yet.
-
-Shape suffixes: B batch, P prefix positions, K key heads, E head width.
 """
 
 import importlib.util
@@ -32,6 +30,11 @@ PARTS = {
     "mlp.to_out": ("down_proj",),
 }
 OUTPUTS = ("attention.to_out", "mlp.to_out")
+# What peft can do to LoRA that this engine does not.
+ODD_SETTINGS = (
+    *("use_rslora", "use_dora", "modules_to_save", "rank_pattern", "alpha_pattern"),
+    *("fan_in_fan_out", "lora_bias"),
+)
 NF4_BLOCK = 64  # numbers that share one scale (Dettmers et al. 2023, arXiv:2305.14314, section 3)
 
 
@@ -153,10 +156,12 @@ def add_adapters(model: Decoder, config: FinetuneConfig) -> Decoder:
     Raises:
         ValueError: the method finds nothing to train in this model.
     """
+    if model.finetune is not None:
+        raise ValueError(f"this model already has what {model.finetune.method} adds")
     model.requires_grad_(False)
     model.finetune = config
     if config.base == "nf4":
-        _quantise(model)
+        quantise(model)
     for block in model.blocks:
         assert isinstance(block, Block)
         _add_to(block, model.config, config)
@@ -243,7 +248,7 @@ def load_peft(model: Decoder, folder: Path) -> FinetuneConfig:
         ValueError: settings that are not plain LoRA, or parameters that do not fit the model.
     """
     settings: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
-    odd = {n: settings[n] for n in ("use_rslora", "use_dora", "modules_to_save") if settings.get(n)}
+    odd = {name: settings[name] for name in ODD_SETTINGS if settings.get(name)}
     targets = settings.get("target_modules")
     is_plain = settings.get("peft_type") == "LORA" and settings.get("bias", "none") == "none"
     if not is_plain or odd or not isinstance(targets, list):
@@ -329,7 +334,7 @@ def _peft_state(model: Decoder) -> Iterator[tuple[str, Tensor]]:
                 yield f"{prefix}.lora_B.weight", module.b[name].detach()
 
 
-def _quantise(model: Decoder) -> None:
+def quantise(model: Decoder) -> None:
     """Keep the blocks' matrices in four bits (NF4), by the bitsandbytes library.
 
     Raises:

@@ -117,13 +117,15 @@ def token_byte_lengths(tokenizer: Tokenizer) -> np.ndarray:
     SentencePiece's writes a blank as ▁ and bytes that are no character as ``<0xE2>``.
     """
     alphabet = set(pre_tokenizers.ByteLevel.alphabet())
-    added = {added.content for added in tokenizer.get_added_tokens_decoder().values()}
+    added = tokenizer.get_added_tokens_decoder()
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    words = {token: at for token, at in vocabulary.items() if token not in added}
+    words = {token: at for token, at in vocabulary.items() if at not in added}
     is_byte_level = all(map(alphabet.issuperset, words))
     lengths = np.zeros(max(vocabulary.values(), default=-1) + 1, dtype=np.int64)
     for token, token_id in words.items():
         lengths[token_id] = len(token) if is_byte_level else _sentencepiece_bytes(token)
+    for token_id, extra in added.items():  # one that is not special is found in texts as it is
+        lengths[token_id] = 0 if extra.special else len(extra.content.encode())
     return lengths
 
 

@@ -447,13 +447,6 @@ class TrainJob(JsonConfig):
             _require(
                 self.init_from is not None, "finetune needs init_from, a model to freeze", None
             )
-        if self.model is not None:
-            is_encoder = isinstance(self.model, EncoderConfig)
-            _require(
-                is_encoder == (self.objective == "mlm"),
-                f"objective {self.objective!r} does not train",
-                self.model.architecture,
-            )
         if self.objective == "dpo":
             _require(self.init_from is not None, "dpo needs init_from: its reference", None)
         _require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)

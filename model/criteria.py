@@ -1,4 +1,4 @@
-"""What training averages: the one thing in which pretraining, sft and dpo differ.
+"""What training averages: the one thing, beside batches, in which objectives differ.
 
 In: a model and a ``TokenBatch``. Out: sums of the loss and of what else is worth a line in the log,
 to be divided by ``count`` of the whole optimizer step, over all micro-batches and processes.

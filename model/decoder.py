@@ -1,8 +1,9 @@
-"""The decoder: GPT-2 and LLaMA as two settings of one module.
+"""The decoder: GPT-2, LLaMA and its kin as settings of one module.
 
 In: token ids. Out: next-token logits, as ``LanguageModel`` says.
 
-Shape suffixes: B batch, T positions in this call, S cached slots, D width.
+Shape suffixes: B batch, T positions in this call, S cached slots, D width, K key heads, E head
+width.
 """
 
 import math
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.language_model import Cache, LanguageModel
+from model.language_model import Cache, LanguageModel, positions_in
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables
 
@@ -132,13 +133,6 @@ def within_documents(documents_BT: Tensor) -> Tensor:
     """(B, 1, T, T): what a position sees of its own document, itself included."""
     same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
     return same_BTT.tril()[:, None]
-
-
-def positions_in(documents_BT: Tensor) -> Tensor:
-    """(B, T): each position counted from the beginning of its document."""
-    place_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
-    is_first = documents_BT.diff(dim=1, prepend=documents_BT[:, :1] - 1) != 0
-    return place_T - torch.where(is_first, place_T, 0).cummax(dim=1).values
 
 
 def within_window(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import EncoderConfig
-from model.language_model import Cache, LanguageModel
+from model.language_model import Cache, LanguageModel, positions_in
 
 INIT_STD = 0.02
 
@@ -60,8 +60,10 @@ class Encoder(LanguageModel):
         if documents_BT is not None:
             mask = (documents_BT[:, :, None] == documents_BT[:, None, :])[:, None]
         types_BT = torch.zeros_like(tokens_BT) if types_BT is None else types_BT
-        positions_T = torch.arange(length, device=tokens_BT.device)
-        x_BTD = self.embed(tokens_BT) + self.embed_type(types_BT) + self.embed_position(positions_T)
+        positions = torch.arange(length, device=tokens_BT.device)
+        if documents_BT is not None:
+            positions = positions_in(documents_BT)
+        x_BTD = self.embed(tokens_BT) + self.embed_type(types_BT) + self.embed_position(positions)
         x_BTD = self.embed_norm(x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD, mask)

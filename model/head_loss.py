@@ -15,6 +15,7 @@ from torch import Tensor
 from model.objectives import IGNORED
 
 CHUNK_LOGITS = 1 << 21  # numbers in one chunk's logits: 8 MB in float32
+GPU_CHUNK_LOGITS = 1 << 27  # where launches and sweeps over the gradient cost more than memory
 
 
 def head_loss(
@@ -50,33 +51,41 @@ class _HeadLoss(torch.autograd.Function):
         softcap: float | None,
         z_weight: float,
     ) -> Tensor:
-        needs_grad = any(ctx.needs_input_grad[:2])
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         typed_VD = weight_VD.to(hidden_ND.dtype)
-        grad_ND = torch.empty_like(hidden_ND) if needs_grad else None
-        grad_VD = torch.zeros_like(weight_VD) if needs_grad else None
-        size = max(1, CHUNK_LOGITS // len(weight_VD))
+        grad_ND = torch.empty_like(hidden_ND) if needs_hidden else None
+        grad_VD = torch.zeros_like(weight_VD) if needs_weight else None
+        chunk_logits = GPU_CHUNK_LOGITS if hidden_ND.is_cuda else CHUNK_LOGITS
+        size = max(1, chunk_logits // len(weight_VD))
         for start in range(0, len(targets_N), size):
             here = slice(start, start + size)
             hidden_MD = hidden_ND[here]
             logits_MV = (hidden_MD @ typed_VD.T).float()
+            needs_grad = needs_hidden or needs_weight
             loss, grad_MV = _chunk(logits_MV, targets_N[here], softcap, z_weight, needs_grad)
             total += loss
-            if grad_ND is not None and grad_VD is not None and grad_MV is not None:
-                grad_MV = grad_MV.to(hidden_ND.dtype)
+            if grad_MV is None:
+                continue
+            grad_MV = grad_MV.to(hidden_ND.dtype)
+            if grad_ND is not None:
                 torch.mm(grad_MV, typed_VD, out=grad_ND[here])
-                if grad_VD.dtype == grad_MV.dtype:
-                    grad_VD.addmm_(grad_MV.T, hidden_MD)
-                else:
-                    grad_VD += grad_MV.T @ hidden_MD
+            if grad_VD is not None and grad_VD.dtype == grad_MV.dtype:
+                grad_VD.addmm_(grad_MV.T, hidden_MD)
+            elif grad_VD is not None:
+                grad_VD += grad_MV.T @ hidden_MD
         ctx.save_for_backward(grad_ND, grad_VD)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        grad_ND, grad_VD = ctx.saved_tensors
-        scale = gradients[0]
-        return grad_ND * scale.to(grad_ND.dtype), grad_VD * scale, None, None, None
+    def backward(
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        grad_ND, grad_VD = (
+            None if saved is None else saved * gradients[0].to(saved.dtype)
+            for saved in ctx.saved_tensors
+        )
+        return grad_ND, grad_VD, None, None, None
 
 
 def _chunk(

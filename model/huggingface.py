@@ -90,6 +90,8 @@ def to_huggingface(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tens
         ValueError: transformers has no architecture for this model.
     """
     config, state = model.config, model.state_dict()
+    if model.finetune:
+        raise ValueError(f"what {model.finetune.method} adds has no place in transformers' format")
     if isinstance(config, EncoderConfig):
         return _bert_config(config), dict(_to_bert(config, state))
     if not isinstance(config, ModelConfig):
@@ -148,7 +150,8 @@ def _weights_from(
 
 def _is_gpt2(config: ModelConfig) -> bool:
     kind = (config.norm, config.position, config.mlp, config.bias, config.tie_embeddings)
-    is_plain = not (config.qk_norm or config.sliding_window or config.head_dim)
+    is_plain = not (config.qk_norm or config.sliding_window or config.head_dim or config.qkv_bias)
+    is_plain &= not (config.logit_softcap or config.value_embeddings or config.input_residual)
     has_all_heads = config.n_heads == config.n_kv_heads
     return is_plain and has_all_heads and kind == ("layernorm", "learned", "gelu", True, True)
 

@@ -51,8 +51,8 @@ def import_folder(source: str | Path, target: str | Path) -> Path:
     config = _read_json(source / "config.json")
     config_from_huggingface(config)  # before gigabytes are read
     model = from_huggingface(config, read_weights(source))
-    tokenizer, like = adopt_tokenizer(source, config)
-    model = _with_rows(model, tokenizer, like)
+    tokenizer, num_old, like = adopt_tokenizer(source, config)
+    model = _with_rows(model, tokenizer, num_old, like)
     target.parent.mkdir(parents=True, exist_ok=True)
     saved = target.with_name(f".{target.name}.tokenizer.json")
     tokenizer.save(str(saved))
@@ -128,8 +128,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 # --- tokenizers ----------------------------------------------------------------------------------
 
 
-def adopt_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, str]]:
-    """A folder's tokenizer with our special tokens, and which new one is to begin as which old one.
+def adopt_tokenizer(
+    folder: Path, config: Mapping[str, Any]
+) -> tuple[Tokenizer, int, dict[str, str]]:
+    """A folder's tokenizer with our special tokens; how many tokens it had before; and which new
+    one is to begin as which old one.
 
     Raises:
         ValueError: there is no ``tokenizer.json``, or it is damaged.
@@ -145,9 +148,15 @@ def adopt_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer,
     new_names = {old: new for new, old in renamed.items() if old not in taken}
     tokenizer = Tokenizer.from_str(json.dumps(_renamed(values, new_names)))
     missing = [t for t in chat.SPECIAL_TOKENS if tokenizer.token_to_id(t) is None]
+    num_old = _num_ids(tokenizer)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in missing])
     had_one_end = chat.BOS in missing and chat.EOS not in missing
-    return chat.prepare_tokenizer(tokenizer), {chat.BOS: chat.EOS} if had_one_end else {}
+    like = {chat.BOS: chat.EOS} if had_one_end else {}
+    return chat.prepare_tokenizer(tokenizer), num_old, like
+
+
+def _num_ids(tokenizer: Tokenizer) -> int:
+    return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
 
 def _ends_of_text(folder: Path, config: Mapping[str, Any], theirs: Tokenizer) -> dict[str, str]:
@@ -187,23 +196,22 @@ def _renamed(values: Any, names: Mapping[str, str]) -> Any:
 
 @torch.no_grad()
 def _with_rows(
-    model: LanguageModel, tokenizer: Tokenizer, like: Mapping[str, str]
+    model: LanguageModel, tokenizer: Tokenizer, num_old: int, like: Mapping[str, str]
 ) -> LanguageModel:
-    """The model with an embedding, and logit, for each token of the tokenizer."""
-    needed = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-    num_known = model.config.vocab_size
-    if needed <= num_known and not like:
-        return model
-    grown = _grown(model, max(needed, num_known))
-    matrices = [grown.embed.weight]
+    """The model with an embedding, and logit, for each token of the tokenizer; the new ones' rows
+    are set, also where the model had rows to spare, for nothing has been learned in those."""
+    needed = _num_ids(tokenizer)
+    if needed > model.config.vocab_size:
+        model = _grown(model, needed)
+    matrices = [model.embed.weight]
     if not model.config.tie_embeddings:
-        matrices.append(grown.to_logits.weight)
+        matrices.append(model.to_logits.weight)
     for matrix in matrices:
-        matrix[num_known:] = matrix[:num_known].mean(dim=0)
+        matrix[num_old:needed] = matrix[:num_old].mean(dim=0)
         for token, other in like.items():
             row, source = (chat.special_id(tokenizer, name) for name in (token, other))
             matrix[row] = matrix[source]
-    return grown
+    return model
 
 
 def _grown(model: LanguageModel, vocab_size: int) -> LanguageModel:

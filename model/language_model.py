@@ -8,6 +8,7 @@ Shape suffixes: B batch, T positions in this call, D width, V vocabulary.
 
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -77,8 +78,15 @@ class LanguageModel(nn.Module):
         return None
 
     def num_parameters(self) -> int:
-        """Trained numbers; a tied head counts once."""
+        """Numbers in the model, frozen ones too; a tied head counts once."""
         return sum(p.numel() for p in self.parameters())
+
+
+def positions_in(documents_BT: Tensor) -> Tensor:
+    """(B, T): each position counted from the beginning of its document."""
+    place_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
+    is_first = documents_BT.diff(dim=1, prepend=documents_BT[:, :1] - 1) != 0
+    return place_T - torch.where(is_first, place_T, 0).cummax(dim=1).values
 
 
 def make_model(config: AnyModelConfig) -> LanguageModel:

@@ -51,7 +51,7 @@ class Prefix(nn.Module):
         shape = (config.n_kv_heads, num_tokens, config.head_width)
         self.k_KPE = nn.Parameter(0.02 * torch.randn(shape))
         self.v_KPE = nn.Parameter(0.02 * torch.randn(shape))
-        self.gate = nn.Parameter(torch.zeros(config.n_heads, 1, 1))
+        self.gate_H = nn.Parameter(torch.zeros(config.n_heads))
 
     def forward(self, q_BHTE: Tensor) -> Tensor:
         """(B, H, T, E): what queries see in the prefix."""
@@ -59,7 +59,7 @@ class Prefix(nn.Module):
         k, v = (x.expand(batch, -1, -1, -1) for x in (self.k_KPE, self.v_KPE))
         enable_gqa = heads != len(self.k_KPE)
         seen = F.scaled_dot_product_attention(q_BHTE, k, v, enable_gqa=enable_gqa)
-        return torch.tanh(self.gate) * seen
+        return torch.tanh(self.gate_H)[:, None, None] * seen
 
 
 class Attention(nn.Module):

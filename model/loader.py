@@ -223,6 +223,10 @@ class PackedLoader:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken."""
+        if "before_phase" not in state:
+            raise ValueError(
+                "the checkpoint is of an older version: start afresh in another out_dir"
+            )
         taken, before = state["taken"], state["before_phase"]
         if set(taken) != set(self.sources):
             raise ValueError(

@@ -16,6 +16,7 @@ from model import chat
 HIDDEN_SHARE = 0.15
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
 """Of the hidden ones: shown as the mask; as any token; the others stay, and are asked for too."""
+GOES_ON = "##"
 MASK_NAMES = ("<|mask|>", "[MASK]", "<mask>")
 
 
@@ -35,17 +36,24 @@ class MaskingRules:
         that is packed full has no other use for it."""
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         vocab_size = max(vocabulary.values()) + 1
-        special = tokenizer.get_added_tokens_decoder()
+        added = tokenizer.get_added_tokens_decoder()
         is_special_V = torch.zeros(vocab_size, dtype=torch.bool)
-        is_special_V[list(special)] = True
+        is_special_V[[at for at, token in added.items() if token.special]] = True
         starts_word_V = None
         if whole_words:
-            goes_on = [at for token, at in vocabulary.items() if not _starts_word(token)]
+            is_wordpiece = any(token.startswith(GOES_ON) for token in vocabulary)
+            starts_word = _starts_piece if is_wordpiece else _starts_word
+            goes_on = [at for token, at in vocabulary.items() if not starts_word(token)]
             starts_word_V = torch.ones(vocab_size, dtype=torch.bool)
             starts_word_V[goes_on] = False
             starts_word_V |= is_special_V
         names = (name for name in (*MASK_NAMES, chat.PAD) if name in vocabulary)
         return cls(vocabulary[next(names)], vocab_size, is_special_V, starts_word_V)
+
+
+def _starts_piece(token: str) -> bool:
+    """WordPiece marks what goes on."""
+    return not token.startswith(GOES_ON)
 
 
 def _starts_word(token: str) -> bool:

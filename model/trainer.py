@@ -1,4 +1,4 @@
-"""The training loop: one for pretraining, sft and dpo.
+"""The training loop: one for pretraining, masked language modelling, sft and dpo.
 
 In: a ``TrainJob``. Out: in ``out_dir``, ``metrics.jsonl`` as it goes, ``checkpoints/`` to resume
 from, and at the end the model in ``final/``. Everything that shapes the weights is a function of
@@ -22,7 +22,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.adapters import add_adapters
+from model.adapters import add_adapters, quantise
 from model.chat import BOS, load_tokenizer, special_id, token_byte_lengths
 from model.checkpoint import (
     export_model,
@@ -31,7 +31,7 @@ from model.checkpoint import (
     load_model,
     save_checkpoint,
 )
-from model.config import PretrainData, TrainJob
+from model.config import EncoderConfig, PretrainData, TrainJob
 from model.criteria import Criterion, MaskedToken, NextToken, PackedNextToken, Preference
 from model.decoder import Decoder
 from model.distributed import Ranks
@@ -365,6 +365,11 @@ def _initial_model(job: TrainJob) -> LanguageModel:
         assert job.model is not None  # TrainJob sees to it
         return make_model(job.model)
     model = load_model(job.init_from)[0].train()
+    if model.finetune:
+        raise ValueError(
+            f"{job.init_from} was fine-tuned beside a frozen model ({model.finetune.method}); "
+            "start from that model, or from a method that is merged into it (lora, bitfit)"
+        )
     if job.finetune:
         if not isinstance(model, Decoder):
             raise ValueError(f"finetune works on decoders, not on {model.config.architecture}")
@@ -373,6 +378,8 @@ def _initial_model(job: TrainJob) -> LanguageModel:
 
 
 def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
+    if isinstance(model.config, EncoderConfig) != (job.objective == "mlm"):
+        raise ValueError(f"objective {job.objective!r} does not train {model.config.architecture}s")
     if job.seq_len > model.config.max_seq_len:
         raise ValueError(
             f"seq_len = {job.seq_len} exceeds the model's max_seq_len = {model.config.max_seq_len}"
@@ -403,6 +410,9 @@ def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -
         return NextToken(job.z_loss)
     assert job.init_from is not None  # TrainJob sees to it
     reference, _ = load_model(job.init_from, device)
+    if job.finetune and job.finetune.base == "nf4":
+        assert isinstance(reference, Decoder)
+        quantise(reference)  # what the policy begins as
     return Preference(reference, job.dpo_beta, job.dpo_sft_weight)
 
 
@@ -427,9 +437,9 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
 
 def _check_same_job(saved: dict[str, Any], job: TrainJob, path: Path) -> None:
     for name, value in _what_shapes_weights(job).items():
-        if saved[name] != value:
+        if saved.get(name, "not yet known") != value:
             raise ValueError(
-                f"{path} was trained with {name} = {saved[name]}, the job now says {value}: "
+                f"{path} was trained with {name} = {saved.get(name)}, the job now says {value}: "
                 "start afresh in another out_dir, or put it back"
             )
 

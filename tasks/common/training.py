@@ -45,8 +45,7 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         should_stop=context.should_stop,
         num_processes=context.machine.num_training_processes,
     )
-    for path in sorted((folder / "final").iterdir()):
-        shutil.copyfile(path, context.path / path.name)
+    shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
     shutil.copyfile(folder / METRICS_NAME, context.path / METRICS_NAME)
     return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
 

@@ -12,7 +12,7 @@ from tasks.pretrain.config import PretrainConfig
 
 
 def run(context: StageContext, config: PretrainConfig) -> Outcome:
-    """Pretrain a decoder on the mixture, resuming from the last checkpoint if there is one."""
+    """Pretrain a model on the mixture, resuming from the last checkpoint if there is one."""
     tokens = context.input("tokens")
     folder = tokens.folder()
     mixture = read_mixture(tokens)

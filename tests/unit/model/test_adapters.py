@@ -15,7 +15,7 @@ from model.checkpoint import load_model
 from model.config import PROJECTIONS, FinetuneConfig, ModelConfig
 from model.decoder import Decoder
 from model.huggingface import to_huggingface
-from model.trainer import train
+from model.trainer import Trainer, train
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}
 METHODS = {
@@ -141,6 +141,28 @@ def test_few_parameters_are_trained():
 def test_a_model_without_biases_has_nothing_for_bitfit(tiny):
     with pytest.raises(ValueError, match="no biases"):
         add_adapters(Decoder(tiny), METHODS["bitfit"])
+
+
+def test_nothing_is_added_to_what_was_added(tiny, make_job, tmp_path):
+    model = add_adapters(Decoder(tiny), METHODS["prefix"])
+    with pytest.raises(ValueError, match="already has what prefix adds"):
+        add_adapters(model, METHODS["lora"])
+    first = make_job("sft", steps=1, finetune=METHODS["prefix"], out_dir=str(tmp_path / "first"))
+    train(first)
+    again = make_job("sft", init_from=str(tmp_path / "first/final"), out_dir=str(tmp_path / "two"))
+    with pytest.raises(ValueError, match="fine-tuned beside a frozen model"):
+        train(again)
+
+
+def test_a_preference_trained_in_four_bits_begins_as_its_reference(make_job):
+    pytest.importorskip("bitsandbytes")
+    job = make_job("dpo", steps=1, finetune=METHODS["qlora"])
+    trainer = Trainer(job)
+    try:
+        sums = trainer.criterion.sums(trainer.model.eval(), next(trainer.val_loader.sweep()))
+    finally:
+        trainer.close()
+    assert float(sums["margin"]) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_settings_that_cannot_be_are_refused():

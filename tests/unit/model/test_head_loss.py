@@ -41,6 +41,21 @@ def test_loss_and_gradients_are_those_of_autograd(monkeypatch, softcap, z_weight
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("frozen", ["hidden", "weight"])
+def test_what_is_frozen_gets_no_gradient(frozen):
+    torch.manual_seed(0)
+    tensors = {"hidden": torch.randn(6, 8), "weight": torch.randn(9, 8)}
+    moved = next(name for name in tensors if name != frozen)
+    tensors[moved].requires_grad_()
+    targets_N = torch.randint(9, (6,))
+    head_loss(*tensors.values(), targets_N).backward()
+    found = tensors[moved].grad.clone()
+    tensors[moved].grad = None
+    plain(*tensors.values(), targets_N, None, 0.0)[0].backward()
+    assert tensors[frozen].grad is None
+    torch.testing.assert_close(found, tensors[moved].grad, rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_to_predict_gives_nothing_and_not_nan():
     hidden_ND = torch.randn(4, 8).requires_grad_()
     weight_VD = torch.randn(9, 8).requires_grad_()

@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 
-from model.config import EncoderConfig, ModelConfig, RopeScaling
+from model.adapters import add_adapters
+from model.config import EncoderConfig, FinetuneConfig, ModelConfig, RopeScaling
 from model.criteria import MaskedToken
 from model.decoder import Decoder
 from model.encoder import Encoder
@@ -199,6 +200,23 @@ def test_missing_and_misshapen_weights_are_named():
         from_huggingface(config | {"vocab_size": 999}, state)
 
 
-def test_a_mixture_that_transformers_has_no_name_for_is_refused():
+@pytest.mark.parametrize(
+    "changes",
+    [
+        GPT2 | {"position": "rope"},
+        GPT2 | {"logit_softcap": 10.0},
+        GPT2 | {"value_embeddings": True},
+        {"input_residual": True},
+        {"mlp": "relu2"},
+    ],
+)
+def test_a_mixture_that_transformers_has_no_name_for_is_refused(changes):
     with pytest.raises(ValueError, match="no architecture"):
-        to_huggingface(random_model(GPT2 | {"position": "rope"}))
+        to_huggingface(random_model(changes))
+
+
+@pytest.mark.parametrize("method", ["prefix", "lora"])
+def test_what_is_trained_beside_a_model_is_not_lost_on_the_way(method):
+    model = add_adapters(random_model({}), FinetuneConfig(method=method))
+    with pytest.raises(ValueError, match=f"{method} adds has no place"):
+        to_huggingface(model)

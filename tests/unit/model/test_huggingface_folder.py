@@ -182,6 +182,18 @@ def test_new_tokens_begin_where_the_model_knows_something(tmp_path):
     torch.testing.assert_close(embed[user], mean)
 
 
+def test_rows_to_spare_are_set_for_the_new_tokens(tmp_path):
+    theirs = foreign_folder(tmp_path / "hf", "llama")
+    num_old = theirs.config.vocab_size
+    theirs.resize_token_embeddings(num_old + 64)
+    shaken(theirs).save_pretrained(tmp_path / "hf")
+    model, tokenizer = load_model(import_folder(tmp_path / "hf", tmp_path / "ours"))
+    assert model.config.vocab_size == num_old + 64
+    known = theirs.get_input_embeddings().weight[:num_old]
+    row = model.embed.weight[chat.special_id(tokenizer, chat.USER)]
+    torch.testing.assert_close(row, known.mean(dim=0))
+
+
 def test_out_and_in_again_is_bit_equal(ours, tmp_path):
     export_folder(ours, tmp_path / "hf")
     back = import_folder(tmp_path / "hf", tmp_path / "back")
