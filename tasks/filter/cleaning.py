@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 
+from tasks.common.contamination_list import CONTAMINATION_NAME
 from tasks.common.files import checksums, sha256_of
 from tasks.common.shard import read_tables
 from tasks.common.stage import StageContext
@@ -33,7 +34,6 @@ from tasks.filter.personal.scrub import Page, Scrubber
 
 FOLDER = ".decontamination"  # hidden: it is no part of the artifact
 COMMONPLACE = "commonplace.npy"
-REPORT = "contamination.jsonl"
 NEEDED = ["id", "url", "kind", "language"]  # columns
 
 
@@ -266,7 +266,7 @@ def gather(folder: Path, num_shards: int, suites: Sequence[dict[str, Any]]) -> d
         return {}
     items: dict[str, set[str]] = {}
     documents: dict[str, dict[str, int]] = {}
-    with (folder / REPORT).open("w", encoding="utf-8") as report:
+    with (folder / CONTAMINATION_NAME).open("w", encoding="utf-8") as report:
         for number in range(num_shards):
             with (folder / rows_name(number)).open(encoding="utf-8") as file:
                 for line in file:
