@@ -43,6 +43,7 @@ class Cleaned:
 
     text: str
     reason: str | None = None  # why it is dropped after all
+    detail: str | None = None
     tags: list[str] = field(default_factory=list)
     found: Counter[str] = field(default_factory=Counter)  # personal data by kind
 
@@ -204,6 +205,7 @@ class Cleaner:
             yield Cleaned(
                 text=scrubbed.text,
                 reason=result.reason or scrubbed.reason,
+                detail=result.detail or scrubbed.detail,
                 tags=[*result.tags, *scrubbed.tags],
                 found=scrubbed.found if not result.reason else Counter(),
             )
@@ -237,15 +239,13 @@ class Cleaner:
                 }
             )
 
-    def write_report(self, folder: Path, number: int) -> str:
-        """Leave the account of shard ``number`` for ``gather``; returns the file's name."""
+    def write_report(self, folder: Path, number: int) -> None:
+        """Leave the account of shard ``number`` for ``gather``."""
         if not self._index:
-            return ""
-        name = rows_name(number)
-        with (folder / name).open("w", encoding="utf-8") as file:
+            return
+        with (folder / rows_name(number)).open("w", encoding="utf-8") as file:
             for row in self.rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return name
 
 
 def _host(url: str) -> str:

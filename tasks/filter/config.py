@@ -123,7 +123,8 @@ class FilterConfig(BaseModel):
     signals: bool = Field(
         False,
         title="Signals",
-        description="Keep RedPajama-v2's measures of each prose text in the column signals",
+        description="Keep RedPajama-v2's measures of each prose text, as the recipes leave it, in "
+        "the column signals",
     )
     blocklists: Blocklists = Field(Blocklists(), title="Blocklists")
     bad_words: BadWords = Field(BadWords(), title="Bad words")

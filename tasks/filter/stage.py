@@ -100,9 +100,9 @@ def filter_shard(
             cleaned = _clean(cleaner, table, verdicts)
             for verdict, result in zip(verdicts, cleaned, strict=True):
                 _count(counts, verdict, result)
-            reasons = [_reason(*both) for both in zip(verdicts, cleaned, strict=True)]
-            details = [v.broken[0].detail if v.broken else None for v in verdicts]
-            shard.split(_changed(table, candidates, verdicts, cleaned, config), reasons, details)
+            why = [_why(*both) for both in zip(verdicts, cleaned, strict=True)]
+            changed = _changed(table, candidates, verdicts, cleaned, config)
+            shard.split(changed, [reason for reason, _ in why], [detail for _, detail in why])
     cleaner.write_report(folder, index)
     return {"funnel": shard.funnel.model_dump(), **counts}
 
@@ -118,21 +118,23 @@ def _clean(cleaner: Cleaner, table: pa.Table, verdicts: Sequence[Verdict]) -> li
     return found
 
 
-def _reason(verdict: Verdict, cleaned: Cleaned | None) -> str | None:
-    """Why a document goes, if it does."""
-    return cleaned.reason if cleaned else verdict.broken[0].rule
+def _why(verdict: Verdict, cleaned: Cleaned | None) -> tuple[str | None, str | None]:
+    """Why a document goes, if it does, and the figures."""
+    if cleaned:
+        return cleaned.reason, cleaned.detail
+    return verdict.broken[0].rule, verdict.broken[0].detail
 
 
 def _count(counts: dict[str, Counter[str]], verdict: Verdict, cleaned: Cleaned | None) -> None:
     rules = {breach.rule for breach in verdict.broken}
-    if cleaned:
-        rules |= {cleaned.reason} if cleaned.reason else set()
-        counts["personal_data"].update(cleaned.found)
+    if cleaned and cleaned.reason:
+        rules.add(cleaned.reason)
     counts["would_drop"].update(rules)
     counts["alone_drops"].update(rules if len(rules) == 1 else ())
-    counts["removed_lines"].update(verdict.removed_lines)
-    counts["removed_paragraphs"].update(verdict.removed_paragraphs)
     if cleaned and not cleaned.reason:
+        counts["removed_lines"].update(verdict.removed_lines)
+        counts["removed_paragraphs"].update(verdict.removed_paragraphs)
+        counts["personal_data"].update(cleaned.found)
         counts["tags"].update({*verdict.tags, *cleaned.tags})
 
 
@@ -241,7 +243,7 @@ def _identity(config: FilterConfig) -> Mapping[str, Any]:
 
 STAGE = Stage(
     name="filter",
-    version=3,
+    version=4,
     config=FilterConfig,
     inputs=("documents",),
     run=run,

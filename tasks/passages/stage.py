@@ -110,8 +110,11 @@ def write_keys(
     return {rule.name: writer.num_keys for rule, writer in zip(rules, writers, strict=True)}
 
 
-def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> None:
-    """Save which runs of one range of keys are cut, shard by shard, and which come again most."""
+def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> int:
+    """Save which runs of one range of keys are cut, shard by shard, and which come again most.
+
+    Returns how many are cut.
+    """
     found, units, bounds = read_range(folder, rule.name, num_shards, keys)
     entries = come_again(found)
     found, units = found[entries], units[entries]
@@ -131,6 +134,7 @@ def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> 
         top_counts=top.counts,
         top_documents=top.documents,
     )
+    return len(cut)
 
 
 def write_shard(

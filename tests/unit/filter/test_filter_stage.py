@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from tasks.common.report_markdown import stage_markdown
 from tasks.common.stage import Machine, materialise
@@ -12,6 +13,7 @@ from tasks.common.store import Store
 from tasks.filter.config import FilterConfig
 from tasks.filter.decontamination.config import DecontaminationRules
 from tasks.filter.personal.config import KindRule, PersonalDataRules
+from tasks.filter.signals import signals
 from tasks.filter.stage import STAGE
 from tests.stages import given
 from tests.unit.filter.test_filter_rules import GOOD
@@ -112,6 +114,8 @@ def test_what_overlaps_with_a_suite_is_cut_out_and_reported(
     assert {(row["suite"], row["item"]) for row in report} == {("quiz", "q0")}
     assert report[2]["text"] == ITEM.upper().rstrip("?")
     kept = pq.read_table(artifact.fetch("part-00000.parquet")).to_pylist()
+    (dropped,) = pq.read_table(artifact.fetch("dropped/part-00000.parquet")).to_pylist()
+    assert (dropped["reason"], dropped["detail"]) == ("contaminated", "quiz")
     assert kept[0]["text"] == FILLER
     assert "green leaves" not in kept[1]["text"]
     assert "| quiz | question | 2 | 1 | 3 | 3 |" in stage_markdown(manifest, was_cached=False)
@@ -164,7 +168,18 @@ def test_documents_full_of_personal_data_are_dropped_with_the_reason(
     assert pq.read_table(dropped)["text"].to_pylist() == [text], "as it was"
     assert manifest.funnel.dropped == {"personal_data": 1}
     assert manifest.metrics["would_drop"] == {"personal_data": 1}
-    assert manifest.metrics["personal_data"] == {"email": 3}
+    assert pq.read_table(dropped)["detail"].to_pylist() == ["personal_data 3 > 2"]
+    counted = {name: manifest.metrics[name] for name in ("personal_data", "removed_lines")}
+    assert counted == {"personal_data": {}, "removed_lines": {}}, "only what was changed counts"
+
+
+def test_signals_are_of_the_text_that_is_kept(machine: Machine, store: Store):
+    documents = given(machine, [[{"id": "one", "text": f"{GOOD}\nMenu"}]])
+    config = OPEN.model_copy(update={"recipes": ["c4"], "signals": True})
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    (row,) = pq.read_table(store.open(manifest.ref).fetch("part-00000.parquet")).to_pylist()
+    assert row["text"] == GOOD
+    assert dict(row["signals"]) == pytest.approx(signals([GOOD])[0])
 
 
 def test_suites_enter_the_identity_by_what_is_in_them(tmp_path: Path):

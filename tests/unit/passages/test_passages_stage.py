@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -262,7 +263,7 @@ passages(Machine(store=sys.argv[1], num_workers=1), shards_of(rows(), 6), **ALL)
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_answer(tmp_path):
+def test_a_killed_run_goes_on_to_the_same_answer(tmp_path, caplog):
     store = tmp_path / "killed"
     root = Path(__file__).parents[3]
     child = subprocess.Popen([sys.executable, "-c", KILLED, str(store)], cwd=root)
@@ -273,5 +274,7 @@ def test_a_killed_run_goes_on_to_the_same_answer(tmp_path):
     child.kill()
     assert child.wait() == -signal.SIGKILL
     whole = passages(Machine(store=str(tmp_path / "whole"), num_workers=1), [rows()], **ALL)
-    again = passages(Machine(store=str(store), num_workers=1), shards_of(rows(), 6), **ALL)
+    with caplog.at_level("INFO", "bloomery.passages"):
+        again = passages(Machine(store=str(store), num_workers=1), shards_of(rows(), 6), **ALL)
     assert answer(again) == answer(whole)
+    assert re.search(r"range: \d of \d were done before", caplog.text)
