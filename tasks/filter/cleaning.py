@@ -5,7 +5,6 @@ a worker. What the user gave as files enters the identity by checksum.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +48,11 @@ class Cleaned:
 
 
 def identity(config: FilterConfig) -> dict[str, Any]:
-    """What of these rules decides the output: files by checksum, not by path."""
+    """What of these rules decides the output: files by checksum, not by path.
+
+    Raises:
+        ValueError: there is no key, or a path that matches nothing.
+    """
     personal, suites = config.personal_data, config.decontamination
     about_personal: dict[str, Any] = personal.model_dump(mode="json")
     if personal.key_file and _uses_key(personal):
@@ -60,6 +63,8 @@ def identity(config: FilterConfig) -> dict[str, Any]:
         about_personal["names"]["model"] = model_identity(personal.names)
     else:
         about_personal["names"] = None
+    if not suites.suites:
+        return {"personal_data": about_personal}
     about_suites = suites.model_dump(mode="json") | {"suites": checksums(suites.suites)}
     return {"personal_data": about_personal, "decontamination": about_suites}
 
@@ -69,20 +74,13 @@ def _uses_key(rules: PersonalDataRules) -> bool:
 
 
 def _key_path(name: str) -> Path:
-    """The key's file; made, at random and for its owner alone, if there is none."""
+    """The key's file. None is made in passing: the same corpus would get another elsewhere."""
     path = Path(name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(MIN_KEY_BYTES))
-        try:
-            os.link(partial, path)  # unlike a rename, it never replaces a rival's key
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
+    if not path.is_file():
+        raise ValueError(
+            f"personal_data.key_file: there is no file {name}; make the key once with "
+            f"(umask 077; head -c {MIN_KEY_BYTES} /dev/urandom > {name})"
+        )
     return path
 
 
@@ -165,7 +163,7 @@ class Cleaner:
         with_names = "name" in set(personal.wanted(is_code=False))
         self._scrubber = Scrubber(
             personal,
-            Pseudonyms(Path(key_file).read_bytes()) if key_file else None,
+            Pseudonyms(_key_path(key_file).read_bytes()) if key_file else None,
             name_finder(personal.names) if with_names else None,
         )
         self._index: Index | None = None

@@ -235,9 +235,10 @@ def _stored_counts(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _identity(config: FilterConfig) -> Mapping[str, Any]:
     """Lists are what they hold, wherever they lie."""
-    values = config.model_dump(mode="json")
+    values = config.identity()
     for name in ("blocklists", "bad_words"):
-        values[name]["paths"] = checksums(values[name]["paths"])
+        if values[name]:
+            values[name]["paths"] = checksums(values[name]["paths"])
     return values | identity(config)
 
 

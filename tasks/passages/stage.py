@@ -381,4 +381,11 @@ def _repeats_name(rule: Rule, part: int) -> str:
     return f"{rule.name}/repeats-{part:05d}"
 
 
-STAGE = Stage(name="passages", version=1, config=PassagesConfig, inputs=("documents",), run=run)
+STAGE = Stage(
+    name="passages",
+    version=1,
+    config=PassagesConfig,
+    inputs=("documents",),
+    run=run,
+    identity=PassagesConfig.identity,
+)

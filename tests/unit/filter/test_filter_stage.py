@@ -190,24 +190,57 @@ def test_suites_enter_the_identity_by_what_is_in_them(tmp_path: Path):
     assert ref(decontaminating(quiz(moved, ITEM + "!"))) != before
 
 
-def test_a_key_is_made_once_and_named_by_its_checksum(tmp_path: Path):
+def test_what_changes_no_output_makes_no_other_artifact(tmp_path: Path):
+    def of(**settings: Any) -> str:
+        return ref(FilterConfig.model_validate(settings))
+
+    gopher = ["gopher-repetition", "gopher-quality"]
+    fine = ["fineweb-all"]
+    c4 = {"min_line_words": 7}
+    assert of(recipes=["gopher-all"]) == of(recipes=["gopher-quality", "gopher-repetition", "code"])
+    assert of(recipes=gopher) != of(recipes=gopher[::-1]), "drops have other first reasons"
+    assert of(recipes=gopher) == of(recipes=gopher, c4=c4)
+    assert of(recipes=fine) != of(recipes=fine, c4=c4)
+    assert of(bad_words={"max_chars": 0.1}) == of()
+    assert of(blocklists={"tag": []}) == of()
+    (tmp_path / "en").write_text("ass")
+    words = {"paths": [str(tmp_path / "en")]}
+    assert len({of(), of(bad_words=words), of(bad_words=words | {"max_chars": 0.1})}) == 3
+    strict = {"recipes": ["c4-strict"], "bad_words": words}
+    assert of(**strict) != of(**strict, c4=c4)
+
+
+def test_a_key_is_named_by_its_checksum_and_none_is_made_in_passing(tmp_path: Path):
     def with_key(name: str) -> FilterConfig:
         return scrubbing(email=KindRule(action="pseudonymise"), key_file=str(tmp_path / name))
 
-    made = ref(with_key("keys/a.key"))
-    path = tmp_path / "keys" / "a.key"
-    key = path.read_bytes()
-    assert len(key) == 32
-    assert path.stat().st_mode & 0o077 == 0, "for its owner alone"
-    assert ref(with_key("keys/a.key")) == made
-    assert ref(with_key("keys/b.key")) != made, "another corpus, another key"
-    identity = json.dumps(STAGE.identify(with_key("keys/a.key"), {"documents": []}).config)
-    assert key.hex() not in identity
+    with pytest.raises(ValueError, match=r"head -c 32 /dev/urandom > .*a\.key"):
+        ref(with_key("a.key"))
+    assert not list(tmp_path.iterdir())
+    for name, key in (("a.key", b"a"), ("b.key", b"b"), ("c.key", b"a")):
+        (tmp_path / name).write_bytes(key * 32)
+    assert ref(with_key("a.key")) == ref(with_key("c.key")) != ref(with_key("b.key"))
+    identity = json.dumps(STAGE.identify(with_key("a.key"), {"documents": []}).config)
+    assert (b"a" * 32).hex() not in identity
     assert "a.key" not in identity
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"blocklists": {"drop": ["adult"]}}, r"blocklists\.paths"),
+        ({"bad_words": {"action": "drop"}}, r"bad_words\.paths"),
+        ({"decontamination": {"action": "document"}}, r"decontamination\.suites"),
+    ],
+)
+def test_rules_on_lists_that_nobody_gave_are_refused(settings: dict[str, Any], remedy: str):
+    with pytest.raises(ValueError, match=remedy):
+        FilterConfig.model_validate(settings)
 
 
 def test_stand_ins_do_not_depend_on_the_number_of_workers(tmp_path: Path):
     key_file = str(tmp_path / "corpus.key")
+    Path(key_file).write_bytes(bytes(range(32)))
     texts = []
     for num_workers in (1, 2):
         machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)

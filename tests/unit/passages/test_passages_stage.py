@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tasks.common.stage import Machine
+from tasks.passages.config import PassagesConfig
+from tasks.passages.stage import STAGE
 from tests.unit.passages.passage_fixtures import Made, in_order, passages
 
 ALL = {
@@ -252,6 +254,17 @@ def test_no_rule_is_a_mistake(machine):
         passages(machine, [rows(2)])
     with pytest.raises(ValueError, match="no shards"):
         passages(machine, [], substrings={"on": True})
+
+
+def test_settings_of_rules_that_are_off_make_no_other_artifact():
+    def ref(**settings):
+        return STAGE.identify(PassagesConfig(**settings), {"documents": []}).ref()
+
+    on = {"spans": {"on": True}}
+    assert ref(**on) == ref(**on, substrings={"num_words": 8})
+    assert ref(**on) != ref(spans={"on": True, "num_sentences": 4})
+    assert ref(**on) != ref(**on, substrings={"on": True})
+    assert ref(**on) != ref(**on, min_left_words=2)
 
 
 KILLED = """
