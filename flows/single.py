@@ -71,6 +71,11 @@ def run_stage(
     with _scratch(output) as folder:
         machine = machine.model_copy(update={"store": str(folder)})
         config = _config(stage, inputs, changes)
+        if stage is CLASSIFIERS and config.pinned:
+            raise ValueError(
+                f"pinned={config.pinned} is for a whole run; give the folder of classifiers that "
+                "were made before to classify, as one more --input"
+            )
         refs: dict[str, list[ArtifactRef]] = {name: [] for name in stage.inputs}
         if stage is not CRAWL:
             refs[stage.inputs[0]] = [_bring_in(stage, config, inputs, machine)]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from tasks.common.files import checksums, sha256_of
 from tasks.common.shard import read_tables
 from tasks.common.stage import StageContext
 from tasks.common.store import Artifact
+from tasks.common.url_list import web_host
 from tasks.common.words import batches
 from tasks.filter.config import FilterConfig
 from tasks.filter.decontamination.config import DecontaminationRules
@@ -195,7 +195,7 @@ class Cleaner:
                 text=result.text,
                 is_code=row["kind"] == "code",
                 language=row["language"],
-                host=_host(row["url"]),
+                host=web_host(row["url"]),
             )
             for row, result in zip(rows, results, strict=True)
         ]
@@ -244,13 +244,6 @@ class Cleaner:
         with (folder / rows_name(number)).open("w", encoding="utf-8") as file:
             for row in self.rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:  # such as a bracket that is not closed
-        return ""
 
 
 def rows_name(number: int) -> str:

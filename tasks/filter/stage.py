@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.common.files import checksums
+from tasks.common.files import checksums, sha256_of
 from tasks.common.funnel import Funnel
 from tasks.common.language import identify_paragraphs
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
@@ -19,7 +19,7 @@ from tasks.common.url_list import UrlLists
 from tasks.filter.bad_words import BadWordLists
 from tasks.filter.cleaning import NEEDED, Cleaned, Cleaner, gather, identity, prepare, rows_name
 from tasks.filter.config import FilterConfig
-from tasks.filter.list_files import read_bad_words, read_blocklists
+from tasks.filter.list_files import named_lists, read_bad_words, read_blocklists
 from tasks.filter.outliers import Counts, Reference, count_by_language
 from tasks.filter.rules import Candidate, Lists, Verdict, judge
 
@@ -238,7 +238,8 @@ def _identity(config: FilterConfig) -> Mapping[str, Any]:
     values = config.identity()
     for name in ("blocklists", "bad_words"):
         if values[name]:
-            values[name]["paths"] = checksums(values[name]["paths"])
+            lists = named_lists(values[name]["paths"])
+            values[name]["paths"] = {own: sha256_of(path) for own, path in lists.items()}
     return values | identity(config)
 
 

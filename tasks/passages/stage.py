@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from tasks.common.passage_list import REPEATED_NAME
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
+from tasks.common.url_list import web_host
 from tasks.common.words import INK, batches, split_words
 from tasks.passages.config import PassagesConfig
 from tasks.passages.cut import Stretch, covered, united, without
@@ -186,7 +186,7 @@ class _Rows:
     def labels(self, rule: Rule) -> list[str]:
         """Where a run of each document must come again; empty for the whole corpus."""
         if rule.scope == "host":
-            return [_host(url) or s for url, s in zip(self.urls, self.sources, strict=True)]
+            return [web_host(url) or s for url, s in zip(self.urls, self.sources, strict=True)]
         return self.sources if rule.scope == "source" else [""] * len(self.urls)
 
     def scopes(self, rule: Rule) -> np.ndarray:
@@ -366,15 +366,6 @@ def _metrics(rules: Sequence[Rule], results: Sequence[dict[str, Any]]) -> dict[s
 def _numbers(names: Sequence[str]) -> np.ndarray:
     hashed = (xxhash.xxh3_64_intdigest(name.encode()) for name in names)
     return np.fromiter(hashed, np.uint64, len(names))
-
-
-def _host(url: str) -> str:
-    """The host of a web address; empty for files and for what is none."""
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
-    except ValueError:
-        return ""
 
 
 def _repeats_name(rule: Rule, part: int) -> str:

@@ -206,6 +206,13 @@ def test_code_is_taken_with_its_licence(tmp_path):
         (["stage", "filter", "--output", "out"], "--input"),
         (["stage", "crawl", "--output", "out", "--set", "type=common-crawl"], "no crawl_id"),
         (["stage", "crawl", "--output", "out", "--set", "type=tape"], "type"),
+        (
+            [
+                *("stage", "classifiers", "--input", __file__, "--output", "out"),
+                *("--set", f"pinned=classifiers/{'0' * 16}"),
+            ],
+            "for a whole run",
+        ),
         (["stage", "extract", "--input", "nowhere.warc.gz", "--output", "out"], "nowhere.warc.gz"),
         (["stage", "filter", "--input", "x.docx", "--output", "out"], "x.docx"),
         (["stage", "passages", "--input", __file__, "--output", "out"], "documents are read from"),
