@@ -12,6 +12,7 @@ from flows.params import DedupParams, parse_model, with_changes
 from tasks.classifiers.config import ClassifiersConfig
 from tasks.classifiers.stage import STAGE as CLASSIFIERS
 from tasks.classify.stage import STAGE as CLASSIFY
+from tasks.common.contamination_list import CONTAMINATION_NAME
 from tasks.common.manifest import MANIFEST_NAME, ArtifactRef, Manifest
 from tasks.common.page_table import PAGE_TABLE_NAME
 from tasks.common.passage_list import REPEATED_NAME
@@ -36,7 +37,7 @@ STAGES = {
     stage.name: stage
     for stage in (CRAWL, EXTRACT, FILTER, DEDUP, PASSAGES, CLASSIFIERS, CLASSIFY, MIX)
 }
-NOT_DATA = {MANIFEST_NAME, PAGE_TABLE_NAME, REPEATED_NAME}
+NOT_DATA = {MANIFEST_NAME, PAGE_TABLE_NAME, REPEATED_NAME, CONTAMINATION_NAME}
 
 
 def run_stage(
@@ -70,6 +71,11 @@ def run_stage(
     with _scratch(output) as folder:
         machine = machine.model_copy(update={"store": str(folder)})
         config = _config(stage, inputs, changes)
+        if stage is CLASSIFIERS and config.pinned:
+            raise ValueError(
+                f"pinned={config.pinned} is for a whole run; give the folder of classifiers that "
+                "were made before to classify, as one more --input"
+            )
         refs: dict[str, list[ArtifactRef]] = {name: [] for name in stage.inputs}
         if stage is not CRAWL:
             refs[stage.inputs[0]] = [_bring_in(stage, config, inputs, machine)]
@@ -99,7 +105,17 @@ def _places(stage: Stage, given: Path) -> list[Path]:
     """What to read: of sources a folder stays one, so that its files keep their names in it."""
     is_source = stage is CRAWL or stage.inputs == ("pages",)
     is_folder = given.is_dir() and not (given / MANIFEST_NAME).exists()
-    return [given] if is_source and is_folder else _data_files(given)
+    if is_source and is_folder:
+        return [given]
+    files = _data_files(given)
+    if is_source or is_folder or not given.is_dir():
+        return files
+    shards = [path for path in files if path.suffix == ".parquet"]  # what else is there is notes
+    if not shards:
+        raise ValueError(
+            f"{given} holds no documents; give {stage.name} a folder of a stage's that does"
+        )
+    return shards
 
 
 def _data_files(given: Path) -> list[Path]:

@@ -146,10 +146,6 @@ class Classifier:
         """(texts, labels), of two labels or of points (texts, 1); in [0, 1]; NaN without words."""
         return read(self.model.raw(texts), self.card)
 
-    def class_scores(self, texts: list[str]) -> np.ndarray:
-        """(texts, labels), also of two labels."""
-        return of_each_label(self.scores(texts))
-
 
 class Classifiers:
     """All classifiers of an artifact; what they have in common is done once."""

@@ -32,7 +32,8 @@ from tasks.common.store import Artifact, Store, Workspace
 
 PROVENANCE_TOOLS = (
     *("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "lightgbm"),
-    *("chardetng-py", "mwparserfromhell", "pypdfium2", "scipy"),
+    *("chardetng-py", "mwparserfromhell", "pypdfium2", "scipy", "numpy", "xxhash"),
+    *("phonenumbers", "python-stdnum", "pyahocorasick", "can-ada"),
 )
 
 
@@ -117,7 +118,7 @@ class StageContext:
         """Run ``work(*call)`` for each call on the workers and commit each as it finishes.
 
         Args:
-            work: a module-level function; its result must be JSON.
+            work: a module-level function; its result must be JSON, and not None.
             calls: picklable arguments, one tuple a piece.
             key: what a piece is called, in the log and in the commits; one a ``map`` of a stage.
             names: the files that piece ``index`` writes into the workspace.
@@ -126,12 +127,17 @@ class StageContext:
             The results in the order of ``calls``; pieces committed by an earlier attempt are not
             run again.
         """
+
+        def commit(index: int, result: Any) -> None:
+            assert result is not None, f"{work.__name__} must return something: None is not done"
+            self.workspace.commit(f"{key}-{index:05d}", result, names(index))
+
         map_pieces(
             self.executor,
             work,
             calls,
             is_done=lambda i: self.workspace.committed(f"{key}-{i:05d}") is not None,
-            on_done=lambda i, result: self.workspace.commit(f"{key}-{i:05d}", result, names(i)),
+            on_done=commit,
             log=self.log,
             unit=key,
         )

@@ -11,6 +11,7 @@ are read in their ASCII form (WHATWG URL standard). A file is named as its docum
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from urllib.parse import urlsplit
 
 import can_ada
 import numpy as np
@@ -69,6 +70,15 @@ class UrlList:
 def host_of(url: str) -> str:
     """The host of an address as lists name it; ``file:`` of a file's, empty if it has none."""
     return _host(spell(url) or "")
+
+
+def web_host(url: str) -> str:
+    """The host of a web address as it is written; empty for files and for what is none."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:  # such as a bracket that is not closed
+        return ""
 
 
 def _host(spelled: str) -> str:

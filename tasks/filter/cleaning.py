@@ -5,21 +5,21 @@ a worker. What the user gave as files enters the identity by checksum.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
+from tasks.common.contamination_list import CONTAMINATION_NAME
 from tasks.common.files import checksums, sha256_of
 from tasks.common.shard import read_tables
 from tasks.common.stage import StageContext
 from tasks.common.store import Artifact
+from tasks.common.url_list import web_host
 from tasks.common.words import batches
 from tasks.filter.config import FilterConfig
 from tasks.filter.decontamination.config import DecontaminationRules
@@ -33,7 +33,6 @@ from tasks.filter.personal.scrub import Page, Scrubber
 
 FOLDER = ".decontamination"  # hidden: it is no part of the artifact
 COMMONPLACE = "commonplace.npy"
-REPORT = "contamination.jsonl"
 NEEDED = ["id", "url", "kind", "language"]  # columns
 
 
@@ -43,12 +42,17 @@ class Cleaned:
 
     text: str
     reason: str | None = None  # why it is dropped after all
+    detail: str | None = None
     tags: list[str] = field(default_factory=list)
     found: Counter[str] = field(default_factory=Counter)  # personal data by kind
 
 
 def identity(config: FilterConfig) -> dict[str, Any]:
-    """What of these rules decides the output: files by checksum, not by path."""
+    """What of these rules decides the output: files by checksum, not by path.
+
+    Raises:
+        ValueError: there is no key, or a path that matches nothing.
+    """
     personal, suites = config.personal_data, config.decontamination
     about_personal: dict[str, Any] = personal.model_dump(mode="json")
     if personal.key_file and _uses_key(personal):
@@ -59,6 +63,8 @@ def identity(config: FilterConfig) -> dict[str, Any]:
         about_personal["names"]["model"] = model_identity(personal.names)
     else:
         about_personal["names"] = None
+    if not suites.suites:
+        return {"personal_data": about_personal}
     about_suites = suites.model_dump(mode="json") | {"suites": checksums(suites.suites)}
     return {"personal_data": about_personal, "decontamination": about_suites}
 
@@ -68,20 +74,13 @@ def _uses_key(rules: PersonalDataRules) -> bool:
 
 
 def _key_path(name: str) -> Path:
-    """The key's file; made, at random and for its owner alone, if there is none."""
+    """The key's file. None is made in passing: the same corpus would get another elsewhere."""
     path = Path(name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(MIN_KEY_BYTES))
-        try:
-            os.link(partial, path)  # unlike a rename, it never replaces a rival's key
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
+    if not path.is_file():
+        raise ValueError(
+            f"personal_data.key_file: there is no file {name}; make the key once with "
+            f"(umask 077; head -c {MIN_KEY_BYTES} /dev/urandom > {name})"
+        )
     return path
 
 
@@ -164,7 +163,7 @@ class Cleaner:
         with_names = "name" in set(personal.wanted(is_code=False))
         self._scrubber = Scrubber(
             personal,
-            Pseudonyms(Path(key_file).read_bytes()) if key_file else None,
+            Pseudonyms(_key_path(key_file).read_bytes()) if key_file else None,
             name_finder(personal.names) if with_names else None,
         )
         self._index: Index | None = None
@@ -196,7 +195,7 @@ class Cleaner:
                 text=result.text,
                 is_code=row["kind"] == "code",
                 language=row["language"],
-                host=_host(row["url"]),
+                host=web_host(row["url"]),
             )
             for row, result in zip(rows, results, strict=True)
         ]
@@ -204,6 +203,7 @@ class Cleaner:
             yield Cleaned(
                 text=scrubbed.text,
                 reason=result.reason or scrubbed.reason,
+                detail=result.detail or scrubbed.detail,
                 tags=[*result.tags, *scrubbed.tags],
                 found=scrubbed.found if not result.reason else Counter(),
             )
@@ -237,22 +237,13 @@ class Cleaner:
                 }
             )
 
-    def write_report(self, folder: Path, number: int) -> str:
-        """Leave the account of shard ``number`` for ``gather``; returns the file's name."""
+    def write_report(self, folder: Path, number: int) -> None:
+        """Leave the account of shard ``number`` for ``gather``."""
         if not self._index:
-            return ""
-        name = rows_name(number)
-        with (folder / name).open("w", encoding="utf-8") as file:
+            return
+        with (folder / rows_name(number)).open("w", encoding="utf-8") as file:
             for row in self.rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return name
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:  # such as a bracket that is not closed
-        return ""
 
 
 def rows_name(number: int) -> str:
@@ -266,7 +257,7 @@ def gather(folder: Path, num_shards: int, suites: Sequence[dict[str, Any]]) -> d
         return {}
     items: dict[str, set[str]] = {}
     documents: dict[str, dict[str, int]] = {}
-    with (folder / REPORT).open("w", encoding="utf-8") as report:
+    with (folder / CONTAMINATION_NAME).open("w", encoding="utf-8") as report:
         for number in range(num_shards):
             with (folder / rows_name(number)).open(encoding="utf-8") as file:
                 for line in file:

@@ -1,6 +1,6 @@
 """What a user may say about filtering: recipes in their order, lists, rights, personal data."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,7 @@ from tasks.filter.thresholds import (
     Outliers,
     RecipeName,
     RefinedWeb,
+    Thresholds,
     share,
 )
 
@@ -109,7 +110,8 @@ class FilterConfig(BaseModel):
         DEFAULT_RECIPES,
         title="Recipes",
         description="In their order; one that edits the text (c4, c4-strict, refinedweb) is seen "
-        "by those after it. Names that end in -all stand for the chain of a paper",
+        "by those after it. Names that end in -all stand for the chain of a paper, with code at "
+        "its end. Source code is judged by code alone: without it none is dropped",
     )
     gopher_quality: GopherQuality = Field(GopherQuality(), title="Gopher quality")
     gopher_repetition: GopherRepetition = Field(GopherRepetition(), title="Gopher repetition")
@@ -123,7 +125,8 @@ class FilterConfig(BaseModel):
     signals: bool = Field(
         False,
         title="Signals",
-        description="Keep RedPajama-v2's measures of each prose text in the column signals",
+        description="Keep RedPajama-v2's measures of each prose text, as the recipes leave it, in "
+        "the column signals",
     )
     blocklists: Blocklists = Field(Blocklists(), title="Blocklists")
     bad_words: BadWords = Field(BadWords(), title="Bad words")
@@ -147,3 +150,37 @@ class FilterConfig(BaseModel):
                 "or use recipe c4"
             )
         return self
+
+    @model_validator(mode="after")
+    def _what_is_asked_has_its_files(self) -> "FilterConfig":
+        """Refuse settings that would do nothing, as nobody gave the lists that they are about."""
+        if self.blocklists.drop and not self.blocklists.paths:
+            raise ValueError("blocklists.drop needs lists: name them in blocklists.paths")
+        if self.bad_words.action == "drop" and not self.bad_words.paths:
+            raise ValueError(
+                "bad_words.action=drop needs lists of bad words: name them in bad_words.paths"
+            )
+        suites = self.decontamination
+        if not suites.suites and suites != DecontaminationRules():
+            raise ValueError(
+                "decontamination needs evaluation suites: name them in decontamination.suites"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the output: without the thresholds of recipes that are not asked, nor
+        rules on lists that nobody gave. Files are to be named by what they hold.
+        """
+        values = self.model_dump(mode="json") | {"recipes": self.chain}
+        asked = {name.removesuffix("-strict").replace("-", "_") for name in self.chain}
+        for name in type(self).model_fields:
+            if isinstance(getattr(self, name), Thresholds) and name not in asked:
+                del values[name]
+        for name, files in (
+            ("blocklists", self.blocklists.paths),
+            ("bad_words", self.bad_words.paths),
+            ("decontamination", self.decontamination.suites),
+        ):
+            if not files:
+                values[name] = None
+        return values

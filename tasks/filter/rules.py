@@ -87,7 +87,8 @@ def _judge_prose(
     """The verdicts on some prose: recipe after recipe; then what changes the texts that stay."""
     documents = [document for document, _ in ruled]
     passed = _pass_recipes(documents, config, lists)
-    signals_of = signals([d.text for d in documents]) if config.signals else [None] * len(documents)
+    texts = [passage.view.text for passage in passed]
+    signals_of = signals(texts) if config.signals else [None] * len(documents)
     for (document, ruling), passage, noted in zip(ruled, passed, signals_of, strict=True):
         broken = [*ruling[0], *_language(document, config), *passage.broken]
         tags = list(ruling[1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.common.files import checksums
+from tasks.common.files import checksums, sha256_of
 from tasks.common.funnel import Funnel
 from tasks.common.language import identify_paragraphs
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
@@ -19,7 +19,7 @@ from tasks.common.url_list import UrlLists
 from tasks.filter.bad_words import BadWordLists
 from tasks.filter.cleaning import NEEDED, Cleaned, Cleaner, gather, identity, prepare, rows_name
 from tasks.filter.config import FilterConfig
-from tasks.filter.list_files import read_bad_words, read_blocklists
+from tasks.filter.list_files import named_lists, read_bad_words, read_blocklists
 from tasks.filter.outliers import Counts, Reference, count_by_language
 from tasks.filter.rules import Candidate, Lists, Verdict, judge
 
@@ -100,9 +100,9 @@ def filter_shard(
             cleaned = _clean(cleaner, table, verdicts)
             for verdict, result in zip(verdicts, cleaned, strict=True):
                 _count(counts, verdict, result)
-            reasons = [_reason(*both) for both in zip(verdicts, cleaned, strict=True)]
-            details = [v.broken[0].detail if v.broken else None for v in verdicts]
-            shard.split(_changed(table, candidates, verdicts, cleaned, config), reasons, details)
+            why = [_why(*both) for both in zip(verdicts, cleaned, strict=True)]
+            changed = _changed(table, candidates, verdicts, cleaned, config)
+            shard.split(changed, [reason for reason, _ in why], [detail for _, detail in why])
     cleaner.write_report(folder, index)
     return {"funnel": shard.funnel.model_dump(), **counts}
 
@@ -118,21 +118,23 @@ def _clean(cleaner: Cleaner, table: pa.Table, verdicts: Sequence[Verdict]) -> li
     return found
 
 
-def _reason(verdict: Verdict, cleaned: Cleaned | None) -> str | None:
-    """Why a document goes, if it does."""
-    return cleaned.reason if cleaned else verdict.broken[0].rule
+def _why(verdict: Verdict, cleaned: Cleaned | None) -> tuple[str | None, str | None]:
+    """Why a document goes, if it does, and the figures."""
+    if cleaned:
+        return cleaned.reason, cleaned.detail
+    return verdict.broken[0].rule, verdict.broken[0].detail
 
 
 def _count(counts: dict[str, Counter[str]], verdict: Verdict, cleaned: Cleaned | None) -> None:
     rules = {breach.rule for breach in verdict.broken}
-    if cleaned:
-        rules |= {cleaned.reason} if cleaned.reason else set()
-        counts["personal_data"].update(cleaned.found)
+    if cleaned and cleaned.reason:
+        rules.add(cleaned.reason)
     counts["would_drop"].update(rules)
     counts["alone_drops"].update(rules if len(rules) == 1 else ())
-    counts["removed_lines"].update(verdict.removed_lines)
-    counts["removed_paragraphs"].update(verdict.removed_paragraphs)
     if cleaned and not cleaned.reason:
+        counts["removed_lines"].update(verdict.removed_lines)
+        counts["removed_paragraphs"].update(verdict.removed_paragraphs)
+        counts["personal_data"].update(cleaned.found)
         counts["tags"].update({*verdict.tags, *cleaned.tags})
 
 
@@ -233,15 +235,17 @@ def _stored_counts(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _identity(config: FilterConfig) -> Mapping[str, Any]:
     """Lists are what they hold, wherever they lie."""
-    values = config.model_dump(mode="json")
+    values = config.identity()
     for name in ("blocklists", "bad_words"):
-        values[name]["paths"] = checksums(values[name]["paths"])
+        if values[name]:
+            lists = named_lists(values[name]["paths"])
+            values[name]["paths"] = {own: sha256_of(path) for own, path in lists.items()}
     return values | identity(config)
 
 
 STAGE = Stage(
     name="filter",
-    version=3,
+    version=4,
     config=FilterConfig,
     inputs=("documents",),
     run=run,

@@ -24,11 +24,11 @@ RecipeName = Literal[
     "fineweb-all",
     "refinedweb-all",
 ]
-# What papers ran one after another, in their order.
+# What papers ran one after another, in their order; and, as theirs are for prose, ours for code.
 BUNDLES: dict[str, tuple[RecipeName, ...]] = {
-    "gopher-all": ("gopher-quality", "gopher-repetition"),
-    "fineweb-all": ("gopher-repetition", "gopher-quality", "c4", "fineweb"),
-    "refinedweb-all": ("gopher-repetition", "gopher-quality", "refinedweb"),
+    "gopher-all": ("gopher-quality", "gopher-repetition", "code"),
+    "fineweb-all": ("gopher-repetition", "gopher-quality", "c4", "fineweb", "code"),
+    "refinedweb-all": ("gopher-repetition", "gopher-quality", "refinedweb", "code"),
 }
 
 

@@ -67,7 +67,8 @@ def as_document(record: Any, url: str, config: IngestConfig) -> tuple[dict[str, 
         reason = "no_text"
     else:
         named = {ALIASES.get(str(key), str(key)): value for key, value in record.items()}
-        row |= {k: v for k, v in named.items() if _fits(k, v)}
+        fitting = {name: _fitting(name, value) for name, value in named.items()}
+        row |= {name: value for name, value in fitting.items() if value is not None}
     if row["kind"] not in KINDS:
         row["kind"] = config.kind
     row["id"] = _own_or_new_id(row.get("id", ""), url)
@@ -76,8 +77,8 @@ def as_document(record: Any, url: str, config: IngestConfig) -> tuple[dict[str, 
 
 def _writable(value: Any) -> Any:
     """Without NULs and halves of characters, which JSON can spell and no file can hold."""
-    if isinstance(value, list):
-        return [_writable(item) for item in value]
+    if isinstance(value, list | tuple):
+        return type(value)(map(_writable, value))
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode().replace("\0", "")
     return value
@@ -90,13 +91,47 @@ def _own_or_new_id(own: str, url: str) -> str:
     return own if re.fullmatch(r"[0-9a-f]{32}", own) else document_id(url, own)
 
 
-def _fits(name: str, value: Any) -> bool:
-    if name not in FIELDS or value is None:
-        return False
-    kind = FIELDS[name]
+def _fitting(name: str, value: Any) -> Any:
+    """The value as the column of this name takes it; None if it does not, or there is none."""
+    kind = FIELDS.get(name)
+    if kind is None:
+        return None
     if pa.types.is_list(kind):
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return isinstance(value, str if pa.types.is_string(kind) else float)
+        is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return value if is_texts else None
+    if pa.types.is_map(kind):
+        return _fitting_map(value)
+    if pa.types.is_integer(kind):
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return value if is_whole and value.bit_length() < kind.bit_width else None
+    if pa.types.is_floating(kind):
+        return _fitting_number(value)
+    return value if isinstance(value, str) else None
+
+
+def _fitting_map(value: Any) -> list[tuple[str, float]] | None:
+    """Numbers by name, as JSON spells them (an object) or Parquet gives them (pairs).
+
+    A name without a number is left out: of a struct column every row has all names.
+    """
+    try:
+        pairs = {name: number for name, number in dict(value).items() if number is not None}
+    except (TypeError, ValueError):
+        return None
+    numbers = {name: _fitting_number(number) for name, number in pairs.items()}
+    if not all(isinstance(name, str) for name in numbers):
+        return None
+    found = [(name, number) for name, number in numbers.items() if number is not None]
+    return found if len(found) == len(numbers) else None
+
+
+def _fitting_number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -121,4 +156,4 @@ def _identity(config: IngestConfig) -> Mapping[str, Any]:
     return config.model_dump(mode="json") | {"paths": checksums(config.paths)}
 
 
-STAGE = Stage(name="ingest", version=4, config=IngestConfig, inputs=(), run=run, identity=_identity)
+STAGE = Stage(name="ingest", version=5, config=IngestConfig, inputs=(), run=run, identity=_identity)

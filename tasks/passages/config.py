@@ -9,7 +9,7 @@ On its own output a rule for lines or paragraphs finds nothing more. Cutting run
 sentences makes new neighbours, so there a run over a joint may stand twice by chance.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -186,3 +186,12 @@ class PassagesConfig(BaseModel):
             self.near_paragraphs,
         )
         return any(rule.on for rule in rules)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the output: without the settings of rules that are off."""
+        values = self.model_dump(mode="json")
+        return {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, dict) or value["on"]
+        }

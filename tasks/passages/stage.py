@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from tasks.common.passage_list import REPEATED_NAME
 from tasks.common.shard import ShardWriter, part_name, read_tables, set_column
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
+from tasks.common.url_list import web_host
 from tasks.common.words import INK, batches, split_words
 from tasks.passages.config import PassagesConfig
 from tasks.passages.cut import Stretch, covered, united, without
@@ -110,8 +110,11 @@ def write_keys(
     return {rule.name: writer.num_keys for rule, writer in zip(rules, writers, strict=True)}
 
 
-def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> None:
-    """Save which runs of one range of keys are cut, shard by shard, and which come again most."""
+def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> int:
+    """Save which runs of one range of keys are cut, shard by shard, and which come again most.
+
+    Returns how many are cut.
+    """
     found, units, bounds = read_range(folder, rule.name, num_shards, keys)
     entries = come_again(found)
     found, units = found[entries], units[entries]
@@ -131,6 +134,7 @@ def write_repeats(folder: Path, rule: Rule, num_shards: int, keys: KeyRange) -> 
         top_counts=top.counts,
         top_documents=top.documents,
     )
+    return len(cut)
 
 
 def write_shard(
@@ -182,7 +186,7 @@ class _Rows:
     def labels(self, rule: Rule) -> list[str]:
         """Where a run of each document must come again; empty for the whole corpus."""
         if rule.scope == "host":
-            return [_host(url) or s for url, s in zip(self.urls, self.sources, strict=True)]
+            return [web_host(url) or s for url, s in zip(self.urls, self.sources, strict=True)]
         return self.sources if rule.scope == "source" else [""] * len(self.urls)
 
     def scopes(self, rule: Rule) -> np.ndarray:
@@ -364,17 +368,15 @@ def _numbers(names: Sequence[str]) -> np.ndarray:
     return np.fromiter(hashed, np.uint64, len(names))
 
 
-def _host(url: str) -> str:
-    """The host of a web address; empty for files and for what is none."""
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
-    except ValueError:
-        return ""
-
-
 def _repeats_name(rule: Rule, part: int) -> str:
     return f"{rule.name}/repeats-{part:05d}"
 
 
-STAGE = Stage(name="passages", version=1, config=PassagesConfig, inputs=("documents",), run=run)
+STAGE = Stage(
+    name="passages",
+    version=1,
+    config=PassagesConfig,
+    inputs=("documents",),
+    run=run,
+    identity=PassagesConfig.identity,
+)

@@ -30,7 +30,7 @@ from tasks.classifiers.learners import SUFFIX, train
 from tasks.classifiers.measures import area_under_curve, class_measures
 from tasks.classifiers.records import text_of
 from tasks.classifiers.sample import Example, rank_of
-from tasks.common.classifier import Card, Classifier, load_model
+from tasks.common.classifier import Card, Classifier, load_model, of_each_label
 from tasks.common.fasttext_lines import label_token
 from tasks.common.fasttext_model import FastText, FastTextSettings, train_fasttext
 from tasks.common.files import open_text
@@ -193,7 +193,7 @@ class Ours:
         return Classifier(self.card, load_model(self.path, self.card))
 
     def __call__(self, texts: Texts) -> np.ndarray:
-        return np.nan_to_num(self._classifier.class_scores(texts))
+        return np.nan_to_num(of_each_label(self._classifier.scores(texts)))
 
 
 def whole_fasttext(taught: Taught, folder: Path) -> Whole:

@@ -69,6 +69,25 @@ def test_the_data_stages_one_after_another_on_plain_files(archive, tmp_path):
     assert again.funnel.num_in == cut.funnel.num_kept, "repeated.jsonl is no document"
 
 
+def test_what_a_filter_notes_of_suites_is_no_document(tmp_path):
+    (tmp_path / "docs.jsonl").write_text(json.dumps({"text": PROSE * 4}))
+    question = {"question": "Who has been seen to be a careful animal? " + PROSE[:200]}
+    (tmp_path / "quiz.jsonl").write_text(json.dumps(question))
+    kept = tmp_path / "kept"
+    suites = f"decontamination.suites=[{tmp_path / 'quiz.jsonl'}]"
+    settings = ["recipes=[]", suites, "decontamination.action=tag"]
+    _stage("filter", tmp_path / "docs.jsonl", kept, *settings)
+    assert "careful animal" in (kept / "contamination.jsonl").read_text()
+    (kept / "later-notes.jsonl").write_text(json.dumps({"text": "of a stage to come"}))
+    assert _stage("dedup", kept, tmp_path / "unique").funnel.num_in == 1
+
+
+def test_a_folder_without_documents_is_refused(archive, tmp_path):
+    _stage("crawl", archive, tmp_path / "pages")
+    done = bloomery("stage", "dedup", "--input", tmp_path / "pages", "--output", tmp_path / "out")
+    assert done.exit_code == 2 and "holds no documents" in done.stderr
+
+
 def test_packed_jsonl_with_bad_lines_that_are_set_aside_and_counted(tmp_path, caplog):
     lines = [
         json.dumps({"text": PROSE + str(n), "url": f"https://x.invalid/{n}"}) for n in range(3)
@@ -187,6 +206,13 @@ def test_code_is_taken_with_its_licence(tmp_path):
         (["stage", "filter", "--output", "out"], "--input"),
         (["stage", "crawl", "--output", "out", "--set", "type=common-crawl"], "no crawl_id"),
         (["stage", "crawl", "--output", "out", "--set", "type=tape"], "type"),
+        (
+            [
+                *("stage", "classifiers", "--input", __file__, "--output", "out"),
+                *("--set", f"pinned=classifiers/{'0' * 16}"),
+            ],
+            "for a whole run",
+        ),
         (["stage", "extract", "--input", "nowhere.warc.gz", "--output", "out"], "nowhere.warc.gz"),
         (["stage", "filter", "--input", "x.docx", "--output", "out"], "x.docx"),
         (["stage", "passages", "--input", __file__, "--output", "out"], "documents are read from"),

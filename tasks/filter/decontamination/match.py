@@ -41,6 +41,7 @@ class Decontaminated:
 
     text: str
     reason: str | None = None  # why it is dropped
+    detail: str | None = None  # of which suites there is something in it
     tags: list[str] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     num_spans: int = 0
@@ -98,6 +99,7 @@ class Decontaminator:
         return Decontaminated(
             text=text if edited is None else edited,
             reason=REASON if done == "dropped" else None,
+            detail=", ".join(suites) if done == "dropped" else None,
             tags=[TAG + suite for suite in suites] if done == "tagged" else [],
             overlaps=overlaps,
             num_spans=len(spans),

@@ -1,16 +1,12 @@
 """Evaluation suites as users have them: files in, items with their texts out."""
 
-import gzip
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
-import zstandard
-
-from tasks.common.files import expand_files
+from tasks.common.files import expand_files, open_text
 
 FORMATS = (".jsonl", ".json", ".txt")
 PACKINGS = ("", ".gz", ".zst")
@@ -77,7 +73,7 @@ def _format(name: str) -> str | None:
 
 
 def _read(name: str, path: Path, kind: str, fields: Sequence[str]) -> Suite:
-    with _open(path) as file:
+    with open_text(path) as file:
         records = list(_records(file, kind, name))
     suite = str(PurePosixPath(name)).rpartition(kind)[0]
     if kind == ".txt":
@@ -159,14 +155,3 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | dict):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _strings(part)
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    if path.suffix == ".zst":
-        stream = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True
-        )
-        return io.TextIOWrapper(stream, encoding="utf-8")
-    return path.open(encoding="utf-8")

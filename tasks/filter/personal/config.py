@@ -116,8 +116,8 @@ class PersonalDataRules(BaseModel):
     key_file: str | None = Field(
         None,
         title="Key file",
-        description="Secret of at least 32 bytes that makes stand-ins; made, at random, where "
-        "there is none yet. Who has it can link stand-ins to guesses; nobody else can",
+        description="Secret of at least 32 bytes that makes stand-ins, from head -c 32 "
+        "/dev/urandom. Who has it can link stand-ins to guesses; nobody else can",
     )
     names: NameRules = Field(NameRules(), title="Names")
 

@@ -40,6 +40,7 @@ class Scrubbed:
 
     text: str
     reason: str | None = None  # why it is dropped
+    detail: str | None = None  # how much there is and may be
     tags: list[str] = field(default_factory=list)
     found: Counter[str] = field(default_factory=Counter)  # by kind, national numbers by country
 
@@ -116,23 +117,26 @@ class Scrubber:
             f"{f.kind}.{f.detail}" if f.kind == "national_id" else f.kind for f in findings
         )
         by_kind = Counter(finding.kind for finding in findings)
-        reason = self._reason_to_drop(by_kind)
-        if reason:
-            return Scrubbed(text=page.text, reason=reason, found=found)
+        if too_much := self._reason_to_drop(by_kind):
+            reason, detail = too_much
+            return Scrubbed(text=page.text, reason=reason, detail=detail, found=found)
         tags = [f"{TAG}{kind}" for kind in KINDS if kind in by_kind and self._action(kind) == "tag"]
         return Scrubbed(text=self._edited(page.text, findings), tags=tags, found=found)
 
     def _action(self, kind: Kind) -> str:
         return self._rules.rule(kind).action
 
-    def _reason_to_drop(self, by_kind: Counter[Kind]) -> str | None:
+    def _reason_to_drop(self, by_kind: Counter[Kind]) -> tuple[str, str] | None:
+        """The reason and its figures."""
         for kind in KINDS:
             rule, number = self._rules.rule(kind), by_kind[kind]
             limit = 0 if rule.action == "drop" else rule.drop_above
             if limit is not None and number > limit:
-                return f"{REASON}_{kind}"
+                return f"{REASON}_{kind}", f"{kind} {number} > {limit}"
         total = self._rules.drop_above
-        return REASON if total is not None and by_kind.total() > total else None
+        if total is not None and by_kind.total() > total:
+            return REASON, f"{REASON} {by_kind.total()} > {total}"
+        return None
 
     def _edited(self, text: str, findings: Iterable[Finding]) -> str:
         pieces, position = [], 0

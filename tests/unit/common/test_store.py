@@ -162,6 +162,15 @@ def test_a_missing_input_is_named(machine):
         materialise(stage, Letters(), {"letters": [missing]}, machine)
 
 
+def test_work_without_a_result_is_refused_since_it_would_be_done_again(machine):
+    def run(context: StageContext, config: Letters) -> Outcome:
+        context.map(print, [("",)])
+        return Outcome()
+
+    with pytest.raises(AssertionError, match="print must return something"):
+        materialise(Stage("none", 1, Letters, (), run), Letters(), {}, machine)
+
+
 class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

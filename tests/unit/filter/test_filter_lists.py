@@ -48,8 +48,28 @@ def test_ut1_is_read_as_a_folder_and_packed(form: str, tmp_path: Path):
     assert lists.match("https://some.example/bad/1") == {"adult": "some.example/bad"}
     assert lists.match("https://everything.example/") == {}
     assert read_blocklists([str(path)], ["press"]).match("https://bad.example/") == {}
-    with pytest.raises(ValueError, match="no category adlut"):
+    with pytest.raises(ValueError, match=r"no category adlut.* there: adult, press"):
         read_blocklists([str(path)], ["adlut"])
+
+
+def test_folders_of_single_categories_and_their_files_are_named_by_the_folder(tmp_path: Path):
+    one, other = ut1(tmp_path / "one"), ut1(tmp_path / "other")
+    (other / "adult" / "domains").write_text("worse.example\n")
+    paths = [one / "adult", one / "press" / "domains", other / "adult"]
+    lists = read_blocklists(list(map(str, paths)), ["*"])
+    assert lists.names == ["adult", "press"]
+    for host, category in (("bad", "adult"), ("worse", "adult"), ("paper", "press")):
+        assert lists.match(f"http://{host}.example/") == {category: f"{host}.example"}
+    for paths in ([one, other], [one / "adult", other]):
+        both = read_blocklists(list(map(str, paths)), ["adult"])
+        assert both.match("http://worse.example/") and both.match("http://bad.example/")
+    (one / "press" / "domains").write_text("bad.example\n")
+    configs = [
+        FilterConfig.model_validate({"blocklists": {"paths": [str(one / name / "domains")]}})
+        for name in ("adult", "press")
+    ]
+    identities = [STAGE.identify(config, {"documents": []}) for config in configs]
+    assert identities[0].ref() != identities[1].ref(), "the same hosts, but another category"
 
 
 def test_a_plain_file_is_a_category(tmp_path: Path):
@@ -121,6 +141,10 @@ def test_word_lists_are_files_named_by_language(tmp_path: Path):
     (tmp_path / "README.md").write_text("ass\n")
     (tmp_path / "zh.txt").write_text("坏词\n")
     assert read_bad_words([str(tmp_path)]).languages == ["en", "zh"]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "en").write_text("hole\n")
+    both = read_bad_words([str(tmp_path / "en"), str(tmp_path / "more" / "en")])
+    assert [both.find(text, "en").num_words for text in ("ass", "hole")] == [1, 1]
     with pytest.raises(ValueError, match="named by language"):
         read_bad_words([str(tmp_path / "README.md")])
 

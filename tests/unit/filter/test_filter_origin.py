@@ -24,9 +24,10 @@ def ruling(document: dict[str, object], **config: object) -> tuple[list[str], li
 def test_pages_on_lists_are_dropped_or_tagged_by_category():
     both = {"url": "https://www.Both.example/news/1"}
     assert ruling(both) == ([], ["blocklist:adult", "blocklist:press"])
-    only_adult = {"drop": ["adult"], "tag": []}
+    only_adult = {"paths": ["lists"], "drop": ["adult"], "tag": []}
     assert ruling(both, blocklists=only_adult) == (["blocklist:adult"], [])
-    assert ruling({"url": "http://sub.bad.example./x"}, blocklists={"drop": ["*"]})[0]
+    every = {"paths": ["lists"], "drop": ["*"]}
+    assert ruling({"url": "http://sub.bad.example./x"}, blocklists=every)[0]
     assert ruling({"url": "http://good.example/bad.example"}) == ([], [])
 
 

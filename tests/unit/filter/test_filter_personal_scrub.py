@@ -73,6 +73,7 @@ def test_documents_are_dropped_by_kind_by_number_and_by_sum():
     assert scrub(TEXT, scrubber=drop).text == TEXT
     many = Scrubber(PersonalDataRules(email=KindRule(drop_above=1)))
     assert scrub(TEXT, scrubber=many).reason == "personal_data_email"
+    assert scrub(TEXT, scrubber=many).detail == "email 2 > 1"
     assert scrub("jane@firma.de", scrubber=many).reason is None
     for limit, reason in ((6, "personal_data"), (7, None)):
         of_all = Scrubber(PersonalDataRules(drop_above=limit))

@@ -66,6 +66,15 @@ def broken(
     return [breach.rule for breach in judge([document], config)[0].broken]
 
 
+@pytest.mark.parametrize("bundle", ["gopher-all", "fineweb-all", "refinedweb-all"])
+def test_bundles_judge_code_too_and_by_its_own_rules(bundle: str):
+    config = FilterConfig(languages=[], recipes=[bundle])
+    assert broken("x = 1\n" * 200 + "y" * 5000, config, kind="code") == ["code_longest_line"]
+    assert broken("def add(a, b):\n    return a + b\n" * 5, config, kind="code") == []
+    without = FilterConfig(languages=[], recipes=[n for n in config.chain if n != "code"])
+    assert broken("The end.", config) == broken("The end.", without) != []
+
+
 def test_ordinary_prose_breaks_no_rule_of_quality():
     assert broken(GOOD) == []
     assert broken(GOOD, FilterConfig(recipes=["gopher-quality", "fineweb"])) == []

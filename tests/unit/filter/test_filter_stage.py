@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from tasks.common.report_markdown import stage_markdown
 from tasks.common.stage import Machine, materialise
@@ -12,6 +13,7 @@ from tasks.common.store import Store
 from tasks.filter.config import FilterConfig
 from tasks.filter.decontamination.config import DecontaminationRules
 from tasks.filter.personal.config import KindRule, PersonalDataRules
+from tasks.filter.signals import signals
 from tasks.filter.stage import STAGE
 from tests.stages import given
 from tests.unit.filter.test_filter_rules import GOOD
@@ -112,6 +114,8 @@ def test_what_overlaps_with_a_suite_is_cut_out_and_reported(
     assert {(row["suite"], row["item"]) for row in report} == {("quiz", "q0")}
     assert report[2]["text"] == ITEM.upper().rstrip("?")
     kept = pq.read_table(artifact.fetch("part-00000.parquet")).to_pylist()
+    (dropped,) = pq.read_table(artifact.fetch("dropped/part-00000.parquet")).to_pylist()
+    assert (dropped["reason"], dropped["detail"]) == ("contaminated", "quiz")
     assert kept[0]["text"] == FILLER
     assert "green leaves" not in kept[1]["text"]
     assert "| quiz | question | 2 | 1 | 3 | 3 |" in stage_markdown(manifest, was_cached=False)
@@ -164,7 +168,18 @@ def test_documents_full_of_personal_data_are_dropped_with_the_reason(
     assert pq.read_table(dropped)["text"].to_pylist() == [text], "as it was"
     assert manifest.funnel.dropped == {"personal_data": 1}
     assert manifest.metrics["would_drop"] == {"personal_data": 1}
-    assert manifest.metrics["personal_data"] == {"email": 3}
+    assert pq.read_table(dropped)["detail"].to_pylist() == ["personal_data 3 > 2"]
+    counted = {name: manifest.metrics[name] for name in ("personal_data", "removed_lines")}
+    assert counted == {"personal_data": {}, "removed_lines": {}}, "only what was changed counts"
+
+
+def test_signals_are_of_the_text_that_is_kept(machine: Machine, store: Store):
+    documents = given(machine, [[{"id": "one", "text": f"{GOOD}\nMenu"}]])
+    config = OPEN.model_copy(update={"recipes": ["c4"], "signals": True})
+    manifest, _ = materialise(STAGE, config, {"documents": [documents]}, machine)
+    (row,) = pq.read_table(store.open(manifest.ref).fetch("part-00000.parquet")).to_pylist()
+    assert row["text"] == GOOD
+    assert dict(row["signals"]) == pytest.approx(signals([GOOD])[0])
 
 
 def test_suites_enter_the_identity_by_what_is_in_them(tmp_path: Path):
@@ -175,24 +190,57 @@ def test_suites_enter_the_identity_by_what_is_in_them(tmp_path: Path):
     assert ref(decontaminating(quiz(moved, ITEM + "!"))) != before
 
 
-def test_a_key_is_made_once_and_named_by_its_checksum(tmp_path: Path):
+def test_what_changes_no_output_makes_no_other_artifact(tmp_path: Path):
+    def of(**settings: Any) -> str:
+        return ref(FilterConfig.model_validate(settings))
+
+    gopher = ["gopher-repetition", "gopher-quality"]
+    fine = ["fineweb-all"]
+    c4 = {"min_line_words": 7}
+    assert of(recipes=["gopher-all"]) == of(recipes=["gopher-quality", "gopher-repetition", "code"])
+    assert of(recipes=gopher) != of(recipes=gopher[::-1]), "drops have other first reasons"
+    assert of(recipes=gopher) == of(recipes=gopher, c4=c4)
+    assert of(recipes=fine) != of(recipes=fine, c4=c4)
+    assert of(bad_words={"max_chars": 0.1}) == of()
+    assert of(blocklists={"tag": []}) == of()
+    (tmp_path / "en").write_text("ass")
+    words = {"paths": [str(tmp_path / "en")]}
+    assert len({of(), of(bad_words=words), of(bad_words=words | {"max_chars": 0.1})}) == 3
+    strict = {"recipes": ["c4-strict"], "bad_words": words}
+    assert of(**strict) != of(**strict, c4=c4)
+
+
+def test_a_key_is_named_by_its_checksum_and_none_is_made_in_passing(tmp_path: Path):
     def with_key(name: str) -> FilterConfig:
         return scrubbing(email=KindRule(action="pseudonymise"), key_file=str(tmp_path / name))
 
-    made = ref(with_key("keys/a.key"))
-    path = tmp_path / "keys" / "a.key"
-    key = path.read_bytes()
-    assert len(key) == 32
-    assert path.stat().st_mode & 0o077 == 0, "for its owner alone"
-    assert ref(with_key("keys/a.key")) == made
-    assert ref(with_key("keys/b.key")) != made, "another corpus, another key"
-    identity = json.dumps(STAGE.identify(with_key("keys/a.key"), {"documents": []}).config)
-    assert key.hex() not in identity
+    with pytest.raises(ValueError, match=r"head -c 32 /dev/urandom > .*a\.key"):
+        ref(with_key("a.key"))
+    assert not list(tmp_path.iterdir())
+    for name, key in (("a.key", b"a"), ("b.key", b"b"), ("c.key", b"a")):
+        (tmp_path / name).write_bytes(key * 32)
+    assert ref(with_key("a.key")) == ref(with_key("c.key")) != ref(with_key("b.key"))
+    identity = json.dumps(STAGE.identify(with_key("a.key"), {"documents": []}).config)
+    assert (b"a" * 32).hex() not in identity
     assert "a.key" not in identity
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"blocklists": {"drop": ["adult"]}}, r"blocklists\.paths"),
+        ({"bad_words": {"action": "drop"}}, r"bad_words\.paths"),
+        ({"decontamination": {"action": "document"}}, r"decontamination\.suites"),
+    ],
+)
+def test_rules_on_lists_that_nobody_gave_are_refused(settings: dict[str, Any], remedy: str):
+    with pytest.raises(ValueError, match=remedy):
+        FilterConfig.model_validate(settings)
 
 
 def test_stand_ins_do_not_depend_on_the_number_of_workers(tmp_path: Path):
     key_file = str(tmp_path / "corpus.key")
+    Path(key_file).write_bytes(bytes(range(32)))
     texts = []
     for num_workers in (1, 2):
         machine = Machine(store=str(tmp_path / str(num_workers)), num_workers=num_workers)

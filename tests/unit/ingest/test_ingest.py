@@ -86,13 +86,30 @@ def test_columns_of_every_type_come_through_and_what_does_not_fit_is_left_out(
         "date": "2024-02-03",
         "quality_score": 0.5,
     }
+    numbers = {
+        "cluster_size": 3,
+        "toxicity_score": 1,
+        "signals": {"rps_doc_word_count": 50, "half\ud800": 0.5, "unknown": None},
+        "language_shares": [["en", 0.75], ["de", 0.25]],
+    }
+    fitting |= numbers
     wrong = {"links": "https://b.example", "author": ["A", "B"], "date": 2024, "title": {}}
-    odd = {"links": ["a", 1], "title": "half \ud800 of one\0"}
+    wrong |= {"cluster_size": True, "quality_score": "1", "toxicity_score": 10**400}
+    wrong |= {"signals": {"a": "b"}, "language_shares": ["en"], "domain_scores": 0.5}
+    odd = {"links": ["a", 1], "title": "half \ud800 of one\0", "cluster_size": 2**31}
+    odd |= {"quality_score": False, "domain_scores": {"a": True}, "signals": [["a", 1, 2]]}
     records = [{"text": "t", **fields} for fields in (fitting, wrong, odd)]
     paths = [_write(tmp_path / "a.jsonl", *records), tmp_path / "b.parquet"]
-    pq.write_table(pa.Table.from_pylist(records[:1]), paths[1])
+    shares = pa.array([[("en", 0.75), ("de", 0.25)]], pa.map_(pa.string(), pa.float64()))
+    plain = {name: value for name, value in records[0].items() if name != "language_shares"}
+    plain["signals"] = {"rps_doc_word_count": 50, "half?": 0.5, "unknown": None}
+    table = pa.Table.from_pylist([plain]).append_column("language_shares", shares)
+    pq.write_table(table, paths[1])
     rows = _ingested(machine, store, *paths)
+    fitting["signals"] = [("rps_doc_word_count", 50), ("half?", 0.5)]
+    fitting["language_shares"] = [("en", 0.75), ("de", 0.25)]
     assert [{name: row[name] for name in fitting} for row in (rows[0], rows[3])] == [fitting] * 2
-    assert {rows[1][name] for name in ("author", "date", "title")} == {None}
-    assert rows[1]["links"] is rows[2]["links"] is None
+    for row, odds in ((rows[1], wrong), (rows[2], odd)):
+        assert {row[name] for name in odds if name != "title"} == {None}
+    assert rows[1]["title"] is None
     assert rows[2]["title"] == "half ? of one"

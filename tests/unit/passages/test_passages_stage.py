@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tasks.common.stage import Machine
+from tasks.passages.config import PassagesConfig
+from tasks.passages.stage import STAGE
 from tests.unit.passages.passage_fixtures import Made, in_order, passages
 
 ALL = {
@@ -253,6 +256,17 @@ def test_no_rule_is_a_mistake(machine):
         passages(machine, [], substrings={"on": True})
 
 
+def test_settings_of_rules_that_are_off_make_no_other_artifact():
+    def ref(**settings):
+        return STAGE.identify(PassagesConfig(**settings), {"documents": []}).ref()
+
+    on = {"spans": {"on": True}}
+    assert ref(**on) == ref(**on, substrings={"num_words": 8})
+    assert ref(**on) != ref(spans={"on": True, "num_sentences": 4})
+    assert ref(**on) != ref(**on, substrings={"on": True})
+    assert ref(**on) != ref(**on, min_left_words=2)
+
+
 KILLED = """
 import sys
 from tasks.common.stage import Machine
@@ -262,7 +276,7 @@ passages(Machine(store=sys.argv[1], num_workers=1), shards_of(rows(), 6), **ALL)
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_answer(tmp_path):
+def test_a_killed_run_goes_on_to_the_same_answer(tmp_path, caplog):
     store = tmp_path / "killed"
     root = Path(__file__).parents[3]
     child = subprocess.Popen([sys.executable, "-c", KILLED, str(store)], cwd=root)
@@ -273,5 +287,7 @@ def test_a_killed_run_goes_on_to_the_same_answer(tmp_path):
     child.kill()
     assert child.wait() == -signal.SIGKILL
     whole = passages(Machine(store=str(tmp_path / "whole"), num_workers=1), [rows()], **ALL)
-    again = passages(Machine(store=str(store), num_workers=1), shards_of(rows(), 6), **ALL)
+    with caplog.at_level("INFO", "bloomery.passages"):
+        again = passages(Machine(store=str(store), num_workers=1), shards_of(rows(), 6), **ALL)
     assert answer(again) == answer(whole)
+    assert re.search(r"range: \d of \d were done before", caplog.text)
