@@ -384,6 +384,8 @@ def test_names_stay_where_they_were_if_the_proof_fails(box, monkeypatch):
 @pytest.mark.slow
 def test_a_rebuild_takes_the_page_and_its_copies_out_and_nothing_else(tmp_path):
     box = Box(tmp_path)
+    searched = box.search(box.params, box.corpus)
+    box.store.give_name("mixture/small-test", searched)
     before, made = (
         box.mixture(),
         {str(m.ref): m.provenance.started_at for m in box.store.manifests()},
@@ -409,7 +411,9 @@ def test_a_rebuild_takes_the_page_and_its_copies_out_and_nothing_else(tmp_path):
     now = {str(m.ref): m.provenance.started_at for m in box.store.manifests()}
     assert made.items() <= now.items(), "nothing is deleted, and what was cached is not made again"
     stages = {ref.partition("/")[0] for ref in now.keys() - made.keys()}
-    assert {"dedup", "classify", "mix"} <= stages and not stages & {"crawl", "extract", "filter"}
+    assert {"dedup", "classify", "mix", "regmix"} <= stages
+    assert not stages & {"crawl", "extract", "filter", "pretrain"}
+    assert record["names"]["mixture/small-test"] != str(searched)
     _held_by_no_new_artifact(box, now.keys() - made.keys())
     (told,) = box.json("explain", "www.pages.example/3")["stories"]
     assert steps_of(told)[-1] == ("dedup", "dropped", "takedown")
@@ -430,7 +434,7 @@ def _held_by_no_new_artifact(box: Box, refs) -> None:
 
 def _purged(box: Box, arguments: list[str], record: dict) -> None:
     """A purge deletes what was replaced, and what still holds the page only when that is said."""
-    assert str(box.corpus.mixture) in record["replaced"]
+    assert {str(box.corpus.mixture)} < set(record["replaced"]) and record["needed_by_names"] == []
     sources = {ref.partition("/")[0] for ref in record["sources"]}
     assert {"crawl", "extract", "filter"} <= sources
     unasked = box.alone(*arguments, "--purge", check=False)  # nobody is there to say yes
