@@ -192,6 +192,8 @@ class Rebuild:
             raise ValueError(
                 f"the store {machine.store} has no corpus that these parameters make; give those "
                 "that it was made with, by --params or --preset"
+                + "; and if a list of theirs has grown since, put its new lines into a list of "
+                "their own" * bool(params.dedup.takedown)
             )
         old, new = ([s for flow in self._made for s in road[flow]] for road in roads)
         pairs = {str(s.ref): (s, instead) for s, instead in zip(old, new, strict=True)}
@@ -214,9 +216,10 @@ class Rebuild:
 
     def flows(self) -> list[str]:
         """The flows that lead as far as the corpus was brought."""
-        if len({*self._made} - {SEARCH}) < len(FLOWS) - 1:
+        road = [flow for flow in FLOWS if flow != SEARCH]
+        if not set(road) <= set(self._made):
             return self._made
-        return ["pipeline", *(flow for flow in self._made if flow == SEARCH)]
+        return ["pipeline", *(flow for flow in self._made if flow not in road)]
 
     def is_made(self) -> bool:
         """Whether all that was there has been made again."""

@@ -316,9 +316,11 @@ def made_of(manifests: Iterable[Manifest], start: ArtifactRef) -> list[Manifest]
         if ref not in seen and ref in known:
             seen.add(ref)
             inputs = known[ref].input_refs
-            is_pinned = {str(i): _learned_elsewhere(known.get(str(i)), inputs) for i in inputs}
-            todo += (each for each in is_pinned if not is_pinned[each])
-            pinned |= {each for each in is_pinned if is_pinned[each]}
+            for each in map(str, inputs):
+                if _learned_elsewhere(known.get(each), inputs):
+                    pinned.add(each)
+                else:
+                    todo.append(each)
     seen |= pinned
     return [manifest for ref, manifest in known.items() if ref in seen]
 

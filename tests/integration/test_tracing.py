@@ -332,7 +332,10 @@ def test_a_list_that_grew_still_has_what_was_taken_down(tmp_path):
 @pytest.mark.slow
 def test_a_mixture_that_was_searched_for_is_searched_for_again_and_nothing_is_trained(tmp_path):
     box = Box(tmp_path)
-    assert box.rebuild("pages.example/3").flows() == ["curate"]
+    road.encode(box.params, box.corpus, box._make)  # as far as a training that was broken off
+    again = box.rebuild("pages.example/3")
+    assert again.flows() == ["curate"]
+    assert not {"tokenizer", "tokens"} & {each.stage for each in again.remade}
     found = box.search(box.params, box.corpus)
     box.store.give_name("mixture/small-test", found)
     again = box.rebuild("pages.example/3")
@@ -360,6 +363,13 @@ def test_what_pinned_classifiers_learned_from_can_be_purged(tmp_path):
     assert held.learned == [str(judges)] and held.named == [] and str(old) in held.replaced
     (story,) = box.json("explain", "https://www.pages.example/3")["stories"]
     assert str(old) not in {step["artifact"] for step in story["steps"]}
+
+
+def test_a_list_that_has_grown_since_its_takedown_is_named_as_a_cause(box):
+    grown = box.list_of("pages.example/3", "pages.example/4")
+    dedup = box.params.model_dump(mode="json")["dedup"] | {"takedown": [grown]}
+    with pytest.raises(ValueError, match="put its new lines into a list of their own"):
+        box.rebuild("pages.example/3", "pages.example/4", dedup=dedup)
 
 
 def test_names_stay_where_they_were_if_the_proof_fails(box, monkeypatch):
