@@ -35,8 +35,8 @@ from tasks.tokenizer.config import TokenizerConfig
 class DedupParams(SignaturesConfig, DuplicatesConfig):
     """How copies are found, and which of them stays.
 
-    Only permutations, shingles and seed are in the signatures: what else changes is decided anew
-    from the signatures that are there.
+    Only ``minhash``, permutations, shingles and seed are in the signatures: what else changes is
+    decided anew from the signatures that are there.
     """
 
     model_config = ConfigDict(title="Dedup")
@@ -100,6 +100,28 @@ class Params(BaseModel):
             for source in self.sources
         ]
         return self.model_copy(update={"sources": sources})
+
+    @model_validator(mode="after")
+    def _copies_can_be_chosen_between(self) -> "Params":
+        names = [source.name for source in self.sources]
+        if unknown := [n for n in self.dedup.preferred_sources if n not in names]:
+            raise ValueError(
+                f"dedup.preferred_sources has {unknown[0]!r}, which no source is called; there "
+                f"are: {', '.join(names)}"
+            )
+        if self.dedup.keep == "quality":
+            if self.dedup.quality == "quality_score":
+                raise ValueError(
+                    "dedup.keep=quality with dedup.quality=quality_score: classify gives that "
+                    "score after copies are gone; name a signal in dedup.quality, such as "
+                    "rps_doc_word_count, with filter.signals=true"
+                )
+            if not self.filter.signals:
+                raise ValueError(
+                    f"dedup.keep=quality reads the signal {self.dedup.quality!r}, and no signals "
+                    "are measured; set filter.signals=true"
+                )
+        return self
 
     @model_validator(mode="after")
     def _given_preferences_are_given(self) -> "Params":

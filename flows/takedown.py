@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.params import Params, parse_model
 from flows.planning import plan_flow
@@ -41,8 +42,9 @@ from tasks.common.url_list import UrlList
 
 UNTOUCHED = "untouched"
 DECISION = "dedup"  # the stage from which on all is made again
-# The flows that make the road between them, and a stage of each that begins what a rebuild makes.
-FLOWS = {"curate": DECISION, "train": "tokenizer", "evaluate": "evaluate"}
+SEARCH = "mixture-search"
+# The flows that make something, and of each a stage that no other has: it tells that it was run.
+FLOWS = {"curate": DECISION, SEARCH: "regmix", "train": "pretrain", "evaluate": "evaluate"}
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,34 @@ def without(params: Params, path: Path, *, keep_copies: bool = False) -> Params:
     return changed
 
 
+class Held(NamedTuple):
+    """Artifacts that hold the pages, or were made from them.
+
+    Attributes:
+        replaced: nothing needs them any more.
+        sources: the new corpus is made from them.
+        learned: pinned classifiers that judge the new corpus, and learned from the pages.
+        named: another name of the store stands on them.
+    """
+
+    replaced: list[str]
+    sources: list[str]
+    learned: list[str]
+    named: list[str]
+
+
+def _roads(params: Params, machine: Machine) -> dict[str, list[PlannedStage]]:
+    """The stages that lead to the end of each flow."""
+    stages = plan_flow("pipeline", params, machine).stages
+    names = [stage.identity.stage for stage in stages]
+    return {
+        "curate": stages[: names.index("tokenizer")],
+        SEARCH: plan_flow(SEARCH, params, machine).stages,
+        "train": stages[: names.index("evaluate")],
+        "evaluate": stages,
+    }
+
+
 class Rebuild:
     """The same corpus without what a list names, beside the one that there is.
 
@@ -152,22 +182,28 @@ class Rebuild:
         self.params = without(params, request.path, keep_copies=keep_copies)
         if missing := earlier_takedowns(self._store, self.params):
             raise ValueError(f"{missing[0].reminder()}, or they come back")
-        self._old = plan_flow("pipeline", params, machine).stages
-        self._new = plan_flow("pipeline", self.params, machine).stages
-        if not any(s.cached for s in (*self._old, *self._new) if s.identity.stage == DECISION):
+        roads = _roads(params, machine), _roads(self.params, machine)
+        self._made = [
+            flow
+            for flow, stage in FLOWS.items()
+            if any(s.cached for road in roads for s in road[flow] if s.identity.stage == stage)
+        ]
+        if "curate" not in self._made:
             raise ValueError(
                 f"the store {machine.store} has no corpus that these parameters make; give those "
                 "that it was made with, by --params or --preset"
+                + "; and if a list of theirs has grown since, put its new lines into a list of "
+                "their own" * bool(params.dedup.takedown)
             )
+        old, new = ([s for flow in self._made for s in road[flow]] for road in roads)
+        pairs = {str(s.ref): (s, instead) for s, instead in zip(old, new, strict=True)}
+        self._pairs = list(pairs.values())  # flows have stages in common
         self.remade = list(self._remade())
-        self.cached = [s.label for s, new in self._pairs() if s.ref == new.ref and s.cached]
-
-    def _pairs(self) -> Iterator[tuple[PlannedStage, PlannedStage]]:
-        return zip(self._old, self._new, strict=True)
+        self.cached = [s.label for s, new in self._pairs if s.ref == new.ref and s.cached]
 
     def _remade(self) -> Iterator[Remade]:
         """The stages that are there and have to be made again, with what they cost."""
-        for old, new in self._pairs():
+        for old, new in self._pairs:
             if old.cached and old.ref != new.ref:
                 cost = self._store.manifest(old.ref).provenance
                 yield Remade(
@@ -180,9 +216,10 @@ class Rebuild:
 
     def flows(self) -> list[str]:
         """The flows that lead as far as the corpus was brought."""
-        made = {stage.identity.stage for stage in self._old if stage.cached}
-        flows = [flow for flow, first in FLOWS.items() if first in made]
-        return ["pipeline"] if flows == list(FLOWS) else flows
+        road = [flow for flow in FLOWS if flow != SEARCH]
+        if not set(road) <= set(self._made):
+            return self._made
+        return ["pipeline", *(flow for flow in self._made if flow not in road)]
 
     def is_made(self) -> bool:
         """Whether all that was there has been made again."""
@@ -219,26 +256,24 @@ class Rebuild:
 
     def _decided(self) -> list[Manifest]:
         """What the new corpus has from the decision on."""
-        start = [stage.identity.stage for stage in self._new].index(DECISION)
-        return [self._store.manifest(s.ref) for s in self._new[start:] if self._store.has(s.ref)]
+        new = [stage for _, stage in self._pairs]
+        start = [stage.identity.stage for stage in new].index(DECISION)
+        return [self._store.manifest(s.ref) for s in new[start:] if self._store.has(s.ref)]
 
-    def sort_out(self, touched: Sequence[Footprint]) -> tuple[list[str], list[str], list[str]]:
-        """What to do with the artifacts that hold the pages, or were made from them.
-
-        Returns:
-            Those that nothing needs any more; those that the new corpus is made from; and those
-            that another name of the store stands on.
-        """
+    def sort_out(self, touched: Sequence[Footprint]) -> Held:
+        """What to do with the artifacts that hold the pages, or were made from them."""
         manifests = list(self._store.manifests())
         there = {str(manifest.ref) for manifest in manifests}
-        ours = {str(stage.ref) for stage in self._new}
+        ours = {str(stage.ref) for _, stage in self._pairs}
+        pinned = self.params.classifiers.pinned
         names = self._store.names().values()
         named = {str(m.ref) for ref in names for m in made_of(manifests, ref)}
         held = [f.artifact for f in touched if f.touch != UNTOUCHED and f.artifact in there]
-        return (
-            [ref for ref in held if ref not in ours | named],
-            [ref for ref in held if ref in ours],
-            [ref for ref in held if ref in named - ours],
+        return Held(
+            replaced=[ref for ref in held if ref not in ours | named | {pinned}],
+            sources=[ref for ref in held if ref in ours],
+            learned=[ref for ref in held if ref == pinned],
+            named=[ref for ref in held if ref in named - ours - {pinned}],
         )
 
 

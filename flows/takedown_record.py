@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel
 
 from flows.params import Params
-from tasks.common.files import checksums
+from tasks.common.files import expand_files
 from tasks.common.store import Store
 from tasks.common.trace import Footprint
 
@@ -57,6 +57,7 @@ class Record(BaseModel):
         names: what the names that were moved point at now.
         replaced: what held them and is still there, though nothing needs it any more.
         sources: what the new corpus is made from and still holds their bytes.
+        learned: pinned classifiers, used again, that learned from them before.
         needed_by_names: what other names stand on and still holds them, or was made from them.
         purged: what was deleted.
     """
@@ -79,6 +80,7 @@ class Record(BaseModel):
     proof: Proof | None = None
     replaced: list[str] = []
     sources: list[str] = []
+    learned: list[str] = []
     needed_by_names: list[str] = []
     purged: list[str] = []
 
@@ -87,7 +89,7 @@ class Record(BaseModel):
         return (
             f"{self.list_name} (SHA-256 {self.list_sha256[:12]}…) was taken down from "
             f"{self.corpus} on {self.at}: its pages stay away only as long as {SETTING} has it; "
-            "add that file"
+            "add that file, or one with all of its lines"
         )
 
 
@@ -97,12 +99,16 @@ def first_documents(documents: Iterable[Document]) -> list[Document]:
 
 
 def earlier_takedowns(store: Store, params: Params) -> list[Record]:
-    """Takedowns of this corpus whose lists its parameters do not have: they would come back."""
-    present = set(checksums(params.dedup.takedown).values())
+    """Takedowns of this corpus of which its parameters' lists lack an entry: it would come back."""
+    present = {
+        line.strip()
+        for path in expand_files(params.dedup.takedown).values()
+        for line in path.read_text("utf-8-sig", "replace").splitlines()
+    }
     return [
         record
         for record in takedowns(store)
-        if record.corpus == params.name and record.proof and record.list_sha256 not in present
+        if record.corpus == params.name and record.proof and not present.issuperset(record.entries)
     ]
 
 
@@ -133,7 +139,8 @@ def as_markdown(record: Record) -> str:
         f"{len(record.entries)} hosts and addresses.",
         "",
         f"{record.num_documents} documents were named by it, and {record.num_copies} more were "
-        "copies of those.",
+        "copies of those. Among old versions and withdrawn pages exact copies were looked for, and "
+        "no near ones.",
         "",
     ]
     if proof:
@@ -157,6 +164,7 @@ def as_markdown(record: Record) -> str:
         ("Deleted", record.purged),
         ("Replaced, and still there until they are purged", record.replaced),
         ("Still hold the bytes: what was crawled and read, before the decision", record.sources),
+        ("Learned from them before, and still judge the corpus", record.learned),
         ("Still touched, and needed by other names", record.needed_by_names),
     ):
         if artifacts:

@@ -60,10 +60,13 @@ def explain(
     found = store_at(store)
     answer = tell(found, _scope(found, corpus), url)
     if source:
+        seen_in = sorted({story.source for story in answer.stories if story.source})
         stories = [story for story in answer.stories if story.source == source]
         answer = answer.model_copy(update={"stories": stories})
     if as_json:
         click.echo(answer.model_dump_json(indent=1))
+    elif source and seen_in and source not in seen_in:
+        click.echo(f"not of source {source}; of: {', '.join(seen_in)}")
     else:
         click.echo("\n".join(_told(answer)))
 
@@ -150,6 +153,11 @@ def lineage(
     """
     if bool(artifact) == bool(url):
         raise ValueError("give an artifact, or --url URL|HOST: one of the two")
+    if listed and (url or down):
+        with_what = "--url" if url else "--down"
+        raise ValueError(f"--{listed} lists what is behind an artifact; leave {with_what} out")
+    if url and down:
+        raise ValueError("--url already tells what was made from it; leave --down out")
     found = store_at(store)
     if url:
         _lineage_of_url(found, url, as_json)
@@ -253,7 +261,9 @@ def _print_counts(store: "Store", behind: "Sequence[Manifest]", listed: str, as_
 @params_options
 @machine_options
 @click.option("--rebuild", is_flag=True, help="Make the corpus, and all behind it, without them.")
-@click.option("--keep-copies", is_flag=True, help="Leave near copies of what is named in.")
+@click.option(
+    "--keep-copies", is_flag=True, help="Leave copies of what is named in, exact and near ones."
+)
 @click.option("--purge", is_flag=True, help="Delete what the rebuild has replaced.")
 @click.option(
     "--include-sources",
@@ -328,6 +338,7 @@ def _take_down(
     from tasks.common.trace import Wanted, footprints
 
     found = store_at(machine.store)
+    before = found.names()
     for flow in again.flows() if rebuild else ():
         run_here(flow, again.params, machine)
     if not again.is_made():
@@ -336,8 +347,10 @@ def _take_down(
     wanted = Wanted(urls=request.urls, ids=frozenset(copy.id for copy in copies))
     proof = again.proof(wanted)
     names = {} if proof.problems else again.move_names()
-    replaced, sources, named = again.sort_out(footprints(found, wanted))
-    doomed = replaced + sources * include_sources if purge and not proof.problems else []
+    for name, ref in before.items() if proof.problems else ():
+        found.give_name(name, ref)  # flows give names before anything is proved
+    held = again.sort_out(footprints(found, wanted))
+    doomed = held.replaced + held.sources * include_sources if purge and not proof.problems else []
     if doomed:
         agree(found, doomed)
         doing.purge(found, doomed)
@@ -347,9 +360,10 @@ def _take_down(
             "copies": first_documents(copies),
             "names": names,
             "proof": proof,
-            "replaced": [ref for ref in replaced if ref not in doomed],
-            "sources": [ref for ref in sources if ref not in doomed],
-            "needed_by_names": named,
+            "replaced": [ref for ref in held.replaced if ref not in doomed],
+            "sources": [ref for ref in held.sources if ref not in doomed],
+            "learned": held.learned,
+            "needed_by_names": held.named,
             "purged": doomed,
         }
     )

@@ -31,7 +31,8 @@ NUM_THREADS = 4
 # What lies before the path of an address, in any spelling that a browser takes for one.
 ORIGIN = r"^(?P<origin>[A-Za-z][A-Za-z0-9+.\-]*:(?:[/\\]{2}[^/\\?#]*)?)"
 # Stages of which more is known than what they were made from.
-EXTRACT, TOKENIZER, REPORT = "extract", "tokenizer", "report"
+EXTRACT, TOKENIZER, REPORT, CLASSIFIERS = "extract", "tokenizer", "report", "classifiers"
+KEYS_ONLY = frozenset({"signatures", "duplicates"})  # their tables are of documents, and hold none
 BRIEF_COLUMNS = ("id", "url", "source", "domain", "licence", "reason", "detail")
 
 
@@ -303,15 +304,32 @@ def in_order(manifests: Sequence[Manifest]) -> list[Manifest]:
 
 
 def made_of(manifests: Iterable[Manifest], start: ArtifactRef) -> list[Manifest]:
-    """``start`` and all that it was made from, as far as that is there."""
+    """``start`` and all that it was made from, as far as that is there.
+
+    Of classifiers that learned from other documents than they judged there (pinned ones), only they
+    themselves: no document of ``start`` came by what they learned from.
+    """
     known = {str(manifest.ref): manifest for manifest in manifests}
-    todo, seen = [str(start)], set[str]()
+    todo, seen, pinned = [str(start)], set[str](), set[str]()
     while todo:
         ref = todo.pop()
         if ref not in seen and ref in known:
             seen.add(ref)
-            todo += map(str, known[ref].input_refs)
+            inputs = known[ref].input_refs
+            for each in map(str, inputs):
+                if _learned_elsewhere(known.get(each), inputs):
+                    pinned.add(each)
+                else:
+                    todo.append(each)
+    seen |= pinned
     return [manifest for ref, manifest in known.items() if ref in seen]
+
+
+def _learned_elsewhere(judge: Manifest | None, beside: Sequence[ArtifactRef]) -> bool:
+    """Whether an input is of classifiers, trained on what is not among the inputs beside them."""
+    if judge is None or judge.identity.stage != CLASSIFIERS:
+        return False
+    return not {str(ref) for ref in judge.input_refs} <= {str(ref) for ref in beside}
 
 
 def documents_behind(manifests: Iterable[Manifest], start: ArtifactRef) -> list[Manifest]:
@@ -324,7 +342,7 @@ def documents_behind(manifests: Iterable[Manifest], start: ArtifactRef) -> list[
         if ref in seen or ref not in known:
             continue
         seen.add(ref)
-        if holds_documents(known[ref]):
+        if known[ref].identity.stage not in KEYS_ONLY and holds_documents(known[ref]):
             found[ref] = known[ref]
         else:
             todo += map(str, known[ref].input_refs)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Keep = Literal["first", "newest", "longest", "quality", "source"]
 
@@ -69,8 +69,9 @@ class DuplicatesConfig(BaseModel):
     quality: str = Field(
         "quality_score",
         title="Best by",
-        description="For keep=quality: quality_score, of documents that come with one, or the "
-        "name of a signal that filter measures; more is better, none is last",
+        description="For keep=quality: the name of a signal that filter measures with "
+        "filter.signals=true, or quality_score of documents that come with one (none do that a "
+        "flow extracts); more is better, none is last",
     )
     preferred_sources: list[str] = Field(
         default_factory=list,
@@ -85,5 +86,14 @@ class DuplicatesConfig(BaseModel):
     takedown_copies: bool = Field(
         True,
         title="Take down copies",
-        description="Also what is a copy of a document that is taken down, wherever it is from",
+        description="Also what is a copy of a document that is taken down, wherever it is from; "
+        "of old versions and withdrawn pages only exact copies",
     )
+
+    @model_validator(mode="after")
+    def _sources_can_be_preferred(self) -> "DuplicatesConfig":
+        if self.keep == "source" and not self.preferred_sources:
+            raise ValueError(
+                "keep=source needs to know which: name sources in preferred_sources, the best first"
+            )
+        return self

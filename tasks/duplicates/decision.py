@@ -86,6 +86,8 @@ class Decision:
         self.sizes = np.ones(self._num_rows, row_type(self._num_rows))
         for clusters, rows in self._sharing(_label_stream(labels, is_in)):
             self._choose(clusters, rows)
+        if self._config.takedown_copies:
+            self._take_down_set_aside()
 
     def metrics(self) -> dict[str, Any]:
         """How many clusters there are, and how large."""
@@ -143,6 +145,24 @@ class Decision:
         goes = origins >= 0
         self.kept[members[goes]] = origins[goes]
         self.states[members[goes]] = TAKEN_DOWN
+
+    def _take_down_set_aside(self) -> None:
+        """Old versions and withdrawn pages whose text equals one that was taken down.
+
+        No copies are looked for among them, but their texts would stay among what was dropped.
+        """
+        if not (self.states == TAKEN_DOWN).any():
+            return
+        texts = self.arrays["exact_key"]
+        for _, rows in self._sharing(self.arrays.stream("exact_key", self.states != IN)):
+            is_taken = self.states[rows] == TAKEN_DOWN
+            order = np.lexsort((*self.arrays.identity(rows)[1:], ~is_taken, texts[rows]))
+            rows, is_taken = rows[order], is_taken[order]
+            starts = run_starts(texts[rows])
+            firsts = np.repeat(starts, np.diff(starts, append=len(rows)))
+            goes = is_taken[firsts] & ~is_taken
+            self.kept[rows[goes]] = self.kept[rows[firsts[goes]]]
+            self.states[rows[goes]] = TAKEN_DOWN
 
     def _truly_equal(self, pairs: np.ndarray, name: str) -> np.ndarray:
         """Without pairs whose 64-bit keys are equal by chance: ``name`` is what they stand for."""

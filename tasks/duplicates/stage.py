@@ -210,7 +210,7 @@ def _identity(config: DuplicatesConfig) -> Mapping[str, Any]:
 
 STAGE = Stage(
     name="duplicates",
-    version=1,
+    version=2,
     config=DuplicatesConfig,
     inputs=("signatures", "pages"),
     run=run,

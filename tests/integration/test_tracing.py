@@ -15,10 +15,14 @@ from click.testing import CliRunner, Result
 from flows import road
 from flows.cli import main
 from flows.params import Params
-from flows.takedown_record import takedowns
+from flows.takedown import Rebuild, Request, look
+from flows.takedown_record import Proof, earlier_takedowns, leave_record, takedowns
+from flows.tracing import _take_down
 from tasks.common.manifest import ArtifactRef
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
+from tasks.common.trace import Wanted, footprints
+from tasks.common.url_list import UrlList
 from tests.integration.small import small_params, write_package
 
 BLOOMERY = [sys.executable, "-c", "from flows.cli import main; main()"]
@@ -93,6 +97,18 @@ class Box:
 
     def _make(self, task, config, inputs, label: str = "") -> ArtifactRef:
         return materialise(task.stage, config, inputs, self.machine, label=label)[0].ref
+
+    def curate(self, params: Params) -> road.Corpus:
+        return road.curate(params, self._make)
+
+    def search(self, params: Params, corpus: road.Corpus) -> ArtifactRef:
+        return road.search(params, road.encode(params, corpus, self._make), self._make)
+
+    def rebuild(self, *lines: str, **changes: object) -> Rebuild:
+        """A takedown of a list from the corpus with some of its parameters changed."""
+        values = self.params.model_dump(mode="json") | changes
+        request = Request.read(Path(self.list_of(*lines)))
+        return Rebuild(Params.model_validate(values), request, self.machine)
 
     def run(self, *arguments: str) -> Result:
         """A command in this process, which must end well."""
@@ -216,6 +232,31 @@ def test_what_is_behind_a_corpus_is_listed_and_counted(box):
     assert sum(of_pages) == sum("pages.example" in url for url in listed)
 
 
+def test_a_page_of_another_source_is_not_said_to_be_unknown(box):
+    told = box.run("explain", "https://www.pages.example/5", "--source", "code").output
+    assert told == "not of source code; of: web\n"
+    unknown = box.run("explain", "https://nowhere.example/", "--source", "code").output
+    assert unknown.startswith("never seen")
+
+
+def test_options_of_lineage_that_would_do_nothing_are_refused(box):
+    for useless in (
+        ("--url", "pages.example", "--urls"),
+        ("--url", "pages.example", "--hosts"),
+        ("--url", "pages.example", "--down"),
+        ("corpus/small-test", "--sources", "--down"),
+    ):
+        refused = box.fail("lineage", *useless)
+        assert refused.exit_code == 2 and "leave --" in refused.output, useless
+
+
+def test_keys_are_traced_to_the_documents_that_they_are_of(box):
+    (verdicts,) = box.store.manifests("duplicates")
+    rows = box.json("lineage", str(verdicts.ref), "--sources")
+    assert {row["artifact"].partition("/")[0] for row in rows} == {"filter"}
+    assert {row["source"] for row in rows} == {"web", "code", "notes"}
+
+
 def test_a_takedown_without_parameters_only_looks(box):
     before = box.store.names()
     found = box.json("takedown", box.list_of("# of November", "pages.example/3", "::", "?"))
@@ -258,9 +299,103 @@ def test_a_takedown_says_what_a_rebuild_costs(box):
     assert wrong.exit_code == 2 and "no corpus that these parameters make" in wrong.output
 
 
+def test_what_copies_are_chosen_by_must_be_there(box):
+    values = box.params.model_dump(mode="json")
+    for dedup, wanted in (
+        ({"keep": "source", "preferred_sources": ["web", "wbe"]}, "'wbe', which no source"),
+        ({"keep": "quality"}, "name a signal"),
+        ({"keep": "quality", "quality": "rps_doc_word_count"}, "set filter.signals=true"),
+    ):
+        with pytest.raises(ValueError, match=wanted):
+            Params.model_validate(values | {"dedup": values["dedup"] | dedup})
+    dedup = values["dedup"] | {"keep": "quality", "quality": "rps_doc_word_count"}
+    measured = values["filter"] | {"signals": True}
+    assert Params.model_validate(values | {"dedup": dedup, "filter": measured})
+
+
+def test_a_list_that_grew_still_has_what_was_taken_down(tmp_path):
+    store = Store(str(tmp_path / "store"))
+    path = tmp_path / "list.txt"
+    path.write_text("# of November\n a.example \nb.example/x\n")
+    values = {"name": "small", "sources": [{"name": "s", "type": "files", "paths": ["x"]}]}
+    params = Params.model_validate(values | {"dedup": {"takedown": [str(path)]}})
+    record = look(Request.read(path), store, "small")
+    proof = Proof(num_artifacts=1, problems=[])
+    leave_record(store, record.model_copy(update={"proof": proof}))
+    assert earlier_takedowns(store, params) == []
+    path.write_text("c.example\nb.example/x\na.example\n")
+    assert earlier_takedowns(store, params) == []
+    path.write_text("c.example\nb.example/x\n")
+    assert len(earlier_takedowns(store, params)) == 1
+
+
+@pytest.mark.slow
+def test_a_mixture_that_was_searched_for_is_searched_for_again_and_nothing_is_trained(tmp_path):
+    box = Box(tmp_path)
+    road.encode(box.params, box.corpus, box._make)  # as far as a training that was broken off
+    again = box.rebuild("pages.example/3")
+    assert again.flows() == ["curate"]
+    assert not {"tokenizer", "tokens"} & {each.stage for each in again.remade}
+    found = box.search(box.params, box.corpus)
+    box.store.give_name("mixture/small-test", found)
+    again = box.rebuild("pages.example/3")
+    assert again.flows() == ["curate", "mixture-search"]
+    assert {"tokenizer", "tokens", "regmix"} <= {each.stage for each in again.remade}
+    corpus = box.curate(again.params)
+    assert not again.is_made()
+    new = box.search(again.params, corpus)
+    assert again.is_made() and again.move_names()["mixture/small-test"] == str(new) != str(found)
+    touched = footprints(box.store, Wanted(urls=UrlList(["pages.example/3"])))
+    held = again.sort_out(touched)
+    assert held.named == [] and str(found) in held.replaced
+    assert not list(box.store.manifests("pretrain"))
+
+
+@pytest.mark.slow
+def test_what_pinned_classifiers_learned_from_can_be_purged(tmp_path):
+    box = Box(tmp_path)
+    (judges,) = (m.ref for m in box.store.manifests("classifiers"))
+    (old,) = (m.ref for m in box.store.manifests("dedup"))
+    again = box.rebuild("pages.example/3", classifiers={"pinned": str(judges)})
+    corpus = box.curate(again.params)
+    box.store.give_name("corpus/small-test", corpus.mixture)
+    held = again.sort_out(footprints(box.store, Wanted(urls=UrlList(["pages.example/3"]))))
+    assert held.learned == [str(judges)] and held.named == [] and str(old) in held.replaced
+    (story,) = box.json("explain", "https://www.pages.example/3")["stories"]
+    assert str(old) not in {step["artifact"] for step in story["steps"]}
+
+
+def test_a_list_that_has_grown_since_its_takedown_is_named_as_a_cause(box):
+    grown = box.list_of("pages.example/3", "pages.example/4")
+    dedup = box.params.model_dump(mode="json")["dedup"] | {"takedown": [grown]}
+    with pytest.raises(ValueError, match="put its new lines into a list of their own"):
+        box.rebuild("pages.example/3", "pages.example/4", dedup=dedup)
+
+
+def test_names_stay_where_they_were_if_the_proof_fails(box, monkeypatch):
+    again = box.rebuild("pages.example/3")
+    before, other = box.store.names(), next(box.store.manifests("filter")).ref
+
+    def run_flow(*_: object) -> str:
+        box.store.give_name("corpus/small-test", other)
+        return ""
+
+    monkeypatch.setattr("flows.launch.run_here", run_flow)
+    monkeypatch.setattr(again, "is_made", lambda: True)
+    problem = Proof(num_artifacts=1, problems=["mix/1 part: pages.example/3"])
+    monkeypatch.setattr(again, "proof", lambda wanted: problem)
+    request = Request.read(Path(box.list_of("pages.example/3")))
+    record = look(request, box.store, "small-test")
+    with pytest.raises(RuntimeError, match="still there after the rebuild"):
+        _take_down(record, request, again, box.machine, True, True, True, lambda *_: None)
+    assert box.store.names() == before
+
+
 @pytest.mark.slow
 def test_a_rebuild_takes_the_page_and_its_copies_out_and_nothing_else(tmp_path):
     box = Box(tmp_path)
+    searched = box.search(box.params, box.corpus)
+    box.store.give_name("mixture/small-test", searched)
     before, made = (
         box.mixture(),
         {str(m.ref): m.provenance.started_at for m in box.store.manifests()},
@@ -286,7 +421,9 @@ def test_a_rebuild_takes_the_page_and_its_copies_out_and_nothing_else(tmp_path):
     now = {str(m.ref): m.provenance.started_at for m in box.store.manifests()}
     assert made.items() <= now.items(), "nothing is deleted, and what was cached is not made again"
     stages = {ref.partition("/")[0] for ref in now.keys() - made.keys()}
-    assert {"dedup", "classify", "mix"} <= stages and not stages & {"crawl", "extract", "filter"}
+    assert {"dedup", "classify", "mix", "regmix"} <= stages
+    assert not stages & {"crawl", "extract", "filter", "pretrain"}
+    assert record["names"]["mixture/small-test"] != str(searched)
     _held_by_no_new_artifact(box, now.keys() - made.keys())
     (told,) = box.json("explain", "www.pages.example/3")["stories"]
     assert steps_of(told)[-1] == ("dedup", "dropped", "takedown")
@@ -307,7 +444,7 @@ def _held_by_no_new_artifact(box: Box, refs) -> None:
 
 def _purged(box: Box, arguments: list[str], record: dict) -> None:
     """A purge deletes what was replaced, and what still holds the page only when that is said."""
-    assert str(box.corpus.mixture) in record["replaced"]
+    assert {str(box.corpus.mixture)} < set(record["replaced"]) and record["needed_by_names"] == []
     sources = {ref.partition("/")[0] for ref in record["sources"]}
     assert {"crawl", "extract", "filter"} <= sources
     unasked = box.alone(*arguments, "--purge", check=False)  # nobody is there to say yes

@@ -179,6 +179,31 @@ def test_what_holds_no_documents_is_as_touched_as_what_it_was_made_from(
         assert found["report"].touch == "dropped"  # it shows samples of what was set aside
 
 
+def test_what_pinned_classifiers_learned_from_is_not_what_a_corpus_was_made_of(
+    machine: Machine, store: Store
+):
+    old, new = (given(machine, [[document(id=n, url=n, text=n)]]) for n in "12")
+    judges = follower(machine, "classifiers", old)
+    pinned, own = (follower(machine, "classify", each, judges) for each in (new, old))
+    manifests = list(store.manifests())
+    assert {m.ref for m in made_of(manifests, pinned)} == {pinned, judges, new}
+    assert {m.ref for m in made_of(manifests, own)} == {own, judges, old}
+    assert {m.ref for m in made_of(manifests, judges)} == {judges, old}
+
+
+@pytest.mark.parametrize("stage", ["signatures", "duplicates"])
+def test_tables_of_keys_are_no_documents(machine: Machine, store: Store, stage: str):
+    def write(context: StageContext, _config: NoConfig) -> Outcome:
+        pq.write_table(pa.table({"id": ["1"]}), context.path / part_name(0))
+        return Outcome()
+
+    ref = given(machine, [[document(id="1", url="u", text="t")]])
+    keys = Stage(name=stage, version=1, config=NoConfig, inputs=("documents",), run=write)
+    made, _ = materialise(keys, NoConfig(), {"documents": [ref]}, machine)
+    behind = documents_behind(list(store.manifests()), made.ref)
+    assert [manifest.ref for manifest in behind] == [ref]
+
+
 def test_counts_and_rows_agree_and_leave_out_what_was_dropped(machine: Machine, store: Store):
     rows = [
         document(id=str(n), url=f"https://{'ab'[n % 2]}.example/{n}", text="t") for n in range(9)

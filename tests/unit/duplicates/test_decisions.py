@@ -39,7 +39,7 @@ def copies() -> list[dict]:
         ({"keep": "quality", "quality": "wit"}, "b"),
         ({"keep": "quality", "quality": "no such signal"}, "a"),  # ties go to the smaller id
         ({"keep": "source", "preferred_sources": ["nowhere", "b", "a"]}, "c"),
-        ({"keep": "source"}, "a"),
+        ({"keep": "source", "preferred_sources": ["nowhere"]}, "a"),
     ],
 )
 def test_each_policy_keeps_its_own_copy(machine: Machine, settings: dict, kept: str):
@@ -123,6 +123,42 @@ def test_a_takedown_takes_versions_and_copies_with_it(machine: Machine, tmp_path
     manifest = deduplicate(machine, [ref], config=config)
     assert kept_ids(machine, manifest) == {"later copy", "copy of the old one", "other"}
     assert manifest.funnel.dropped["takedown"] == 2
+
+
+def test_what_was_set_aside_before_copies_are_looked_for_is_taken_down_too(
+    machine: Machine, tmp_path: Path
+):
+    pages = [
+        version("gone", 1, 1, id="named"),
+        version("a", 1, 1, id="old exact copy"),
+        version("a", 2, 5, id="its newest version"),
+        version("b", 1, 6, id="old version of another text"),
+        version("b", 2, 7, id="the newest of that"),
+        version("c", 1, 7, id="another source's", url="http://site.invalid/b", source="other"),
+        version("d", 1, 1, id="same page, exact copy", url="http://site.invalid/a", source="other"),
+    ]
+    lists = site_list(tmp_path, "https://site.invalid/gone")
+    ref = given(machine, [pages[:4], pages[4:]])
+    config = DedupParams(takedown=lists, one_per_url=True)
+    manifest = deduplicate(machine, [ref], config=config)
+    assert kept_ids(machine, manifest) == {"its newest version", "the newest of that"}
+    dropped = {row["id"]: row for row in read(machine, manifest, "dropped")}
+    assert {name: row["reason"] for name, row in dropped.items()} == {
+        "named": "takedown",
+        "old exact copy": "takedown",
+        "same page, exact copy": "takedown",
+        "old version of another text": "older_version",
+        "another source's": "same_url",
+    }
+    for name in ("old exact copy", "same page, exact copy"):
+        assert (dropped[name]["text"], dropped[name]["detail"]) == ("", "copy of named")
+    left = DedupParams(takedown=lists, one_per_url=True, takedown_copies=False)
+    assert deduplicate(machine, [ref], config=left).funnel.dropped["takedown"] == 1
+
+
+def test_a_preference_without_sources_is_refused():
+    with pytest.raises(ValueError, match="name sources in preferred_sources"):
+        DedupParams(keep="source")
 
 
 def test_a_takedown_list_is_known_by_its_content(machine: Machine, tmp_path: Path):
