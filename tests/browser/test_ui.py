@@ -97,7 +97,7 @@ def test_the_first_page_shows_both_pools(visitor: Visitor, finished_run: str) ->
 def test_every_deployment_is_ready_and_the_schedule_is_off(visitor: Visitor) -> None:
     page = visitor.open("/v2/deployments")
     visitor.sees("nightly", "small", "base", "At 03:00 AM", "Paused")
-    expect(page.get_by_text("Ready", exact=True)).to_have_count(7, timeout=PATIENCE_MS)
+    expect(page.get_by_text("Ready", exact=True)).to_have_count(8, timeout=PATIENCE_MS)
     visitor.picture("deployments")
 
 
@@ -131,7 +131,7 @@ def test_the_form_can_be_submitted_as_it_is(visitor: Visitor, box: Box) -> None:
 
 def test_a_run_shows_its_stages_and_its_log(visitor: Visitor, box: Box, finished_run: str) -> None:
     visitor.open(f"/v2/runs/flow-run/{finished_run}?tab=Logs")
-    visitor.sees("curate tiny", "Completed", "6 Task runs", "filter python-code: made")
+    visitor.sees("curate tiny", "Completed", "9 Task runs", "filter python-code: made")
     visitor.picture("run")
 
 
