@@ -167,6 +167,16 @@ def test_rehydrated_documents_are_drawn_more_often(machine: Machine, store: Stor
     assert sorted(fives) == sorted(f"a{n}" for n in range(2, 60, 3))
 
 
+def test_a_phase_at_its_epoch_limit_is_said_though_the_mixture_is_large(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+):
+    rows = [scored(n, "a", quality_score=n / 40) for n in range(40)]
+    phases = [Phase(name="anneal", share=0.5, min_quality=0.9)]
+    made(machine, [rows], token_budget=2_000, max_epochs=4.0, phases=phases)
+    (said,) = [r.getMessage() for r in caplog.records if "epoch limit" in r.getMessage()]
+    assert "phase anneal" in said
+
+
 def test_phases_choose_by_quality_and_length(machine: Machine, store: Store):
     rows = [scored(n, group, quality_score=n / 40) for group in ("a", "b") for n in range(40)]
     manifest = made(
