@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from tasks.common.weights import hand_out, raw_weights
 
 MAIN_PHASE = "main"
+NEGLIGIBLE = 1e-9  # of a limit: what rounding leaves of it; of a phase: below a loader's resolution
 
 
 class MixWeight(BaseModel):
@@ -211,7 +212,7 @@ def _phase_targets(
         raise ValueError(f"no documents in the groups {unknown}; there are {sorted(by_group)}")
     counted = {p.name: p.num_tokens * p.times[number] for p in portions}
     limits = {
-        p.name: max(0.0, epochs[p.group] * p.num_tokens - used[p.name]) if counted[p.name] else 0.0
+        p.name: _left(epochs[p.group] * p.num_tokens, used[p.name]) if counted[p.name] else 0.0
         for p in portions
     }
     weights = _phase_weights(
@@ -227,6 +228,11 @@ def _phase_targets(
             {p.name: limits[p.name] for p in own},
         )
     return given
+
+
+def _left(limit: float, used: float) -> float:
+    left = limit - used
+    return left if left > NEGLIGIBLE * limit else 0.0
 
 
 def _phase_weights(
@@ -257,11 +263,12 @@ def _phase_row(
             f"phase {phase.name if phase else MAIN_PHASE} has nothing to train on: choose less "
             "narrowly, raise max_epochs or bring more data"
         )
+    weights = {p.name: given[p.name] / spent for p in portions}
     return {
         "name": phase.name if phase else MAIN_PHASE,
         "share": share,
         "target_tokens": round(spent),
-        "weights": {p.name: _digits(given[p.name] / spent) for p in portions if given[p.name] > 0},
+        "weights": {name: _digits(own) for name, own in weights.items() if own >= NEGLIGIBLE},
     }
 
 

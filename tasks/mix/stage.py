@@ -369,4 +369,4 @@ def _index_name(number: int) -> str:
     return f"{INDEX_FOLDER}/part-{number:05d}.npz"
 
 
-STAGE = Stage(name="mix", version=4, config=MixConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="mix", version=5, config=MixConfig, inputs=("documents",), run=run)
