@@ -335,13 +335,20 @@ def mixture_markdown(table: Mapping[str, Any], num_tokens: float | None = None) 
     for group, tokens, weight, taken, epochs in gpt3_rows(table, num_tokens):
         seen = "" if epochs is None else f"{epochs:.2f}"
         lines.append(f"| {group} | {tokens:,} | {weight:.1%} | {taken:,.0f} | {seen} |")
-    if len(table["phases"]) > 1:
-        names = [portion["name"] for row in table["groups"] for portion in row["portions"]]
-        phases = table["phases"]
-        lines += ["", "| phase | " + " | ".join(phase["name"] for phase in phases) + " |"]
-        lines += ["|---|" + "---:|" * len(phases)]
-        lines += ["| share | " + " | ".join(f"{p['share']:.1%}" for p in phases) + " |"]
-        for name in names:
-            own = [f"{phase['weights'].get(name, 0):.1%}" for phase in phases]
-            lines.append(f"| {name} | " + " | ".join(own) + " |")
+    if rows := phase_rows(table):
+        head, *rest = ("| " + " | ".join(cells) + " |" for cells in rows)
+        lines += ["", head, "|---|" + "---:|" * len(table["phases"]), *rest]
     return "\n".join(lines)
+
+
+def phase_rows(table: Mapping[str, Any]) -> list[list[str]]:
+    """The phases' names, shares and weights of portions, a row each; none of a single phase."""
+    phases = table["phases"]
+    if len(phases) < 2:
+        return []
+    names = [portion["name"] for row in table["groups"] for portion in row["portions"]]
+    return [
+        ["phase", *(phase["name"] for phase in phases)],
+        ["share", *(f"{phase['share']:.1%}" for phase in phases)],
+        *([name, *(f"{phase['weights'].get(name, 0):.1%}" for phase in phases)] for name in names),
+    ]
