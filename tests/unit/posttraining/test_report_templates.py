@@ -15,6 +15,10 @@ SCORES = {
     "perplexity": 2.0,
     "unigram_bits_per_byte": 3.0,
 }
+COMPARISON = {
+    **{"win_rate": 0.5, "low": 0.4, "high": 0.6, "questions": 9, "draws": 1},
+    **{"candidate_chrf": 30.0, "baseline_chrf": 20.0},
+}
 VALUES: dict[str, Any] = {
     "tiles": [],
     "duplicates": None,
@@ -24,7 +28,7 @@ VALUES: dict[str, Any] = {
     "loss_png": "",
     "loss_svg": "",
     "models": [SCORES | {"multiple_choice": None}],
-    "comparison": {"win_rate": 0.5, "low": 0.4, "high": 0.6, "questions": 9},
+    "comparison": COMPARISON,
     "answers": [],
     "dropped": [],
     "times": [],
