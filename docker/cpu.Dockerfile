@@ -21,7 +21,7 @@ RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$
 # The dependencies alone first: this layer is built again only when one of them changes.
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
     && pip install --constraint constraints.txt --requirement requirements.txt
-# The compiled HTML reader of extract, which the last stage has no compiler for.
+# The compiled HTML reader and language detector, which the last stage has no compiler for.
 COPY setup.py ./
 COPY tasks/extract/native tasks/extract/native
 COPY tasks/common/native tasks/common/native
@@ -29,6 +29,11 @@ RUN pip install --constraint constraints.txt pybind11 "setuptools>=77" \
     && python setup.py build_ext --inplace
 
 FROM python:3.11.14-slim-bookworm
+# LightGBM's wheel brings no OpenMP of its own.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --no-install-recommends --yes libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 # HOME holds what must outlive a container: Prefect's files, leases, artifacts in the making.
 RUN useradd --uid 1000 --create-home --home-dir /var/lib/bloomery bloomery
 COPY --from=build /opt/venv /opt/venv

@@ -21,7 +21,7 @@ RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$
 # The dependencies alone first: this layer is built again only when one of them changes.
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
     && pip install --constraint constraints.txt --requirement requirements.txt
-# The compiled HTML reader of extract, which the last stage has no compiler for.
+# The compiled HTML reader and language detector, which the last stage has no compiler for.
 COPY setup.py ./
 COPY tasks/extract/native tasks/extract/native
 COPY tasks/common/native tasks/common/native

@@ -123,6 +123,11 @@ class QualityConfig(BaseModel):
             raise ValueError(
                 "method=labels asks a language model: set labels.model to its name there"
             )
+        if self.method == "labels" and self.has_references:
+            raise ValueError(
+                "method=labels learns from points alone: take reference_sources, reference_files, "
+                "referenced_url_files and referencing_sources away, or choose method=references"
+            )
         return self
 
     @property
@@ -176,7 +181,8 @@ class LearningConfig(BaseModel):
     learner: Literal["windows", "fasttext"] = Field(
         "windows",
         title="Learner",
-        description="windows: word n-grams of windows of 48 words; fasttext: of the beginning",
+        description="windows: word n-grams of windows of 48 words; fasttext: of the beginning; "
+        "points of labels are learned by windows in any case",
     )
     max_documents: int = Field(
         10_000, title="Most documents", ge=10, le=10_000_000, description="Of a class"

@@ -49,6 +49,8 @@ from tasks.common.files import checksums
 from tasks.common.records import write_records
 from tasks.common.stage import Outcome, Stage, StageContext
 
+WINDOWS_FIELDS = ("max_windows", "inverse_penalty")
+FASTTEXT_FIELDS = ("dimensions", "buckets", "epochs", "learning_rate")
 HIDDEN_FOLDER = ".classifiers"
 HELD_OUT_NAME, LABELS_NAME = "held-out.json", "labels.jsonl"
 WORD = re.compile(r"\w")  # without words there is nothing to measure
@@ -100,9 +102,10 @@ def _make_classes(
         learner=config.learning.learner,
         labels=labels,
         reading=_reading(purpose, config),
-        half_words=config.quality.half_words,
-        reference_sources=config.quality.reference_sources if purpose == "quality" else [],
     )
+    if purpose == "quality":
+        own = {name: getattr(config.quality, name) for name in ("half_words", "reference_sources")}
+        card = card.model_copy(update=own)
     if context.workspace.committed(card.file) is None:
         train(examples, labels, _scratch(context, card.file), config.learning)
         _commit(context, card.file)
@@ -271,7 +274,9 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 def _identity(config: ClassifiersConfig) -> Mapping[str, Any]:
-    """Files by checksum; of the endpoint only what decides its answers."""
+    """Files by checksum; only what the method and the learner that are chosen heed, and of the
+    endpoint only what decides its answers.
+    """
     values = config.model_dump(mode="json", exclude={"pinned"})
     for part, name in (
         ("quality", "reference_files"),
@@ -281,16 +286,23 @@ def _identity(config: ClassifiersConfig) -> Mapping[str, Any]:
         ("toxicity", "files"),
     ):
         values[part][name] = checksums(values[part][name])
-    labels = values["quality"].pop("labels")
-    if config.quality.method == "labels":
+    labels, method = values["quality"].pop("labels"), config.quality.method
+    if method == "labels":
         decisive = ("model", "prompt", "num_documents", "max_chars", "max_answer_tokens")
-        values["quality"]["labels"] = {name: labels[name] for name in decisive}
+        own = {name: labels[name] for name in decisive}
+        values["quality"] = {"method": method, "labels": own}  # no other field is read
+    learner = config.learning.learner
+    idle = set(WINDOWS_FIELDS if learner == "fasttext" else FASTTEXT_FIELDS)
+    if method == "labels":
+        idle -= set(WINDOWS_FIELDS)  # points are learned by windows
+    for name in idle:
+        del values["learning"][name]
     return values
 
 
 STAGE = Stage(
     name="classifiers",
-    version=1,
+    version=2,
     config=ClassifiersConfig,
     inputs=("documents",),
     run=run,

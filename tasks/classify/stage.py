@@ -4,7 +4,7 @@ Passes: score each shard, decide what quality is too low, write. What the classi
 how good they are is in their own artifact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def run(context: StageContext, config: ClassifyConfig) -> Outcome:
         funnel=Funnel.total(Funnel(**found["funnel"]) for found in written),
         metrics={
             "num_tagged_toxic": sum(found["num_tagged"] for found in written),
-            "quality_thresholds": limits,
+            "quality_thresholds": limits or {"": config.min_quality_score},
         },
     )
 
@@ -163,17 +163,21 @@ def _prose_scores(is_prose: np.ndarray, scores: np.ndarray | None) -> list[float
 
 
 def _limits(folder: Path, num_shards: int, config: ClassifyConfig) -> dict[str, float]:
-    """The score of each group below which prose of other sources goes."""
-    scores: list[float] = []
-    groups: list[str] = []
-    for index in range(num_shards):
-        table = pq.read_table(
-            folder / _scores_name(index), columns=["quality_score", "can_drop", "group"]
-        )
+    """The score of each group below which prose of other sources goes, where groups differ."""
+    if not config.drop_lowest_share:
+        return {}
+    names = (folder / _scores_name(index) for index in range(num_shards))
+    scores = (own for name in names for own in _droppable_scores(name))
+    return thresholds(scores, config.min_quality_score, config.drop_lowest_share)
+
+
+def _droppable_scores(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    for table in read_tables(path, columns=["quality_score", "can_drop", "group"]):
         table = table.filter(table["can_drop"])
-        scores += table["quality_score"].to_pylist()
-        groups += table["group"].to_pylist()
-    return thresholds(scores, groups, config.min_quality_score, config.drop_lowest_share)
+        quality = table["quality_score"].to_numpy().astype(np.float64)
+        groups, codes = np.unique(table["group"].to_numpy().astype(str), return_inverse=True)
+        for code, group in enumerate(groups):
+            yield str(group), quality[codes == code]
 
 
 def _verdicts(
@@ -182,7 +186,9 @@ def _verdicts(
     """Reasons and details of what is set aside."""
     columns = (scores[name].to_pylist() for name in ("quality_score", "can_drop", "group"))
     details = [
-        low_quality(id_, score, group, limits, config.pareto_alpha) if can_drop else None
+        low_quality(id_, score, group, limits, config.min_quality_score, config.pareto_alpha)
+        if can_drop
+        else None
         for id_, score, can_drop, group in zip(ids, *columns, strict=True)
     ]
     reasons = [LOW_QUALITY if detail else None for detail in details]
@@ -212,5 +218,5 @@ def _scores_name(index: int) -> str:
 
 
 STAGE = Stage(
-    name="classify", version=2, config=ClassifyConfig, inputs=("documents", "classifiers"), run=run
+    name="classify", version=3, config=ClassifyConfig, inputs=("documents", "classifiers"), run=run
 )

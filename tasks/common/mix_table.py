@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from tasks.common.weights import hand_out, raw_weights
 
 MAIN_PHASE = "main"
+NEGLIGIBLE = 1e-9  # of a limit: what rounding leaves of it; of a phase: below a loader's resolution
 
 
 class MixWeight(BaseModel):
@@ -211,7 +212,7 @@ def _phase_targets(
         raise ValueError(f"no documents in the groups {unknown}; there are {sorted(by_group)}")
     counted = {p.name: p.num_tokens * p.times[number] for p in portions}
     limits = {
-        p.name: max(0.0, epochs[p.group] * p.num_tokens - used[p.name]) if counted[p.name] else 0.0
+        p.name: _left(epochs[p.group] * p.num_tokens, used[p.name]) if counted[p.name] else 0.0
         for p in portions
     }
     weights = _phase_weights(
@@ -227,6 +228,11 @@ def _phase_targets(
             {p.name: limits[p.name] for p in own},
         )
     return given
+
+
+def _left(limit: float, used: float) -> float:
+    left = limit - used
+    return left if left > NEGLIGIBLE * limit else 0.0
 
 
 def _phase_weights(
@@ -257,11 +263,12 @@ def _phase_row(
             f"phase {phase.name if phase else MAIN_PHASE} has nothing to train on: choose less "
             "narrowly, raise max_epochs or bring more data"
         )
+    weights = {p.name: given[p.name] / spent for p in portions}
     return {
         "name": phase.name if phase else MAIN_PHASE,
         "share": share,
         "target_tokens": round(spent),
-        "weights": {p.name: _digits(given[p.name] / spent) for p in portions if given[p.name] > 0},
+        "weights": {name: _digits(own) for name, own in weights.items() if own >= NEGLIGIBLE},
     }
 
 
@@ -328,13 +335,20 @@ def mixture_markdown(table: Mapping[str, Any], num_tokens: float | None = None) 
     for group, tokens, weight, taken, epochs in gpt3_rows(table, num_tokens):
         seen = "" if epochs is None else f"{epochs:.2f}"
         lines.append(f"| {group} | {tokens:,} | {weight:.1%} | {taken:,.0f} | {seen} |")
-    if len(table["phases"]) > 1:
-        names = [portion["name"] for row in table["groups"] for portion in row["portions"]]
-        phases = table["phases"]
-        lines += ["", "| phase | " + " | ".join(phase["name"] for phase in phases) + " |"]
-        lines += ["|---|" + "---:|" * len(phases)]
-        lines += ["| share | " + " | ".join(f"{p['share']:.1%}" for p in phases) + " |"]
-        for name in names:
-            own = [f"{phase['weights'].get(name, 0):.1%}" for phase in phases]
-            lines.append(f"| {name} | " + " | ".join(own) + " |")
+    if rows := phase_rows(table):
+        head, *rest = ("| " + " | ".join(cells) + " |" for cells in rows)
+        lines += ["", head, "|---|" + "---:|" * len(table["phases"]), *rest]
     return "\n".join(lines)
+
+
+def phase_rows(table: Mapping[str, Any]) -> list[list[str]]:
+    """The phases' names, shares and weights of portions, a row each; none of a single phase."""
+    phases = table["phases"]
+    if len(phases) < 2:
+        return []
+    names = [portion["name"] for row in table["groups"] for portion in row["portions"]]
+    return [
+        ["phase", *(phase["name"] for phase in phases)],
+        ["share", *(f"{phase['share']:.1%}" for phase in phases)],
+        *([name, *(f"{phase['weights'].get(name, 0):.1%}" for phase in phases)] for name in names),
+    ]

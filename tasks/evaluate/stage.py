@@ -71,7 +71,8 @@ def _perplexity(
     vocab_size = len(byte_lengths)
     train_counts = np.zeros(vocab_size, dtype=np.int64)
     for row in groups:
-        for shard in _shards(folder, tokens, TRAIN, row):
+        trained = [portion for portion in row["portions"] if portion["target_tokens"]]
+        for shard in _shards(folder, tokens, TRAIN, row | {"portions": trained}):
             train_counts += _count_shard(shard, vocab_size)
     validation = {row["group"]: _shards(folder, tokens, VALIDATION, row) for row in groups}
     total = sum(shard.num_tokens for shards in validation.values() for shard in shards)
@@ -194,7 +195,7 @@ def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 STAGE = Stage(
     name="evaluate",
-    version=3,
+    version=4,
     config=EvaluateConfig,
     inputs=("checkpoint", "tokens", "instructions"),
     run=run,

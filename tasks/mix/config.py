@@ -24,6 +24,11 @@ class QualityCutoff(BaseModel):
         1.0, title="Best share", gt=0, le=1, description="Of the group's documents"
     )
 
+    @property
+    def selects(self) -> bool:
+        """Whether documents need a quality score to pass."""
+        return self.min_score is not None or self.keep_share < 1
+
 
 class MixConfig(MixRules):
     """How much of each group a model sees in training; by default as much as there is of it."""

@@ -144,10 +144,12 @@ def _choose_quality(pieces: Callable[[], Iterable[Index]], choice: Choice) -> No
         raise ValueError(f"cutoffs for {unknown}; there are documents of {sorted(histograms)}")
     for group, counts in histograms.items():
         cutoff = cutoff_of(config, group)
-        if (_phases_by_quality(config, group) or cutoff != _NO_CUTOFF) and not counts[1:].any():
+        if (_phases_by_quality(config, group) or cutoff.selects) and not counts[1:].any():
             raise ValueError(
                 f"group {group!r} is to be chosen by quality, but none of its documents has a "
-                "quality_score: name references for classify, or leave the group out"
+                "quality_score (only prose gets one, and only from a quality classifier): set "
+                "classifiers.quality.reference_sources; or give this group a cut-off of its own "
+                "without a score, and leave it out of the groups of phases that choose by quality"
             )
         choice.least_bin[group] = _least_bin(counts, cutoff.keep_share)
         counts = counts.copy()

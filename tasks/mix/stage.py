@@ -337,14 +337,16 @@ def _read_run(offsets_path: Path, bucket: int) -> pa.Table:
 
 
 def _warn(context: StageContext, table: Mapping[str, Any]) -> None:
-    handed_out = sum(group["target_tokens"] for group in table["groups"])
-    if handed_out < 0.999 * table["token_budget"]:
-        context.log.warning(
-            "all groups are at their epoch limit: the mixture has %d of %d tokens; "
-            "raise max_epochs or bring more data",
-            handed_out,
-            table["token_budget"],
-        )
+    for phase in table["phases"]:
+        wanted = phase["share"] * table["token_budget"]
+        if phase["target_tokens"] < 0.999 * wanted:
+            context.log.warning(
+                "all groups of phase %s are at their epoch limit: it has %d of %d tokens; "
+                "raise max_epochs, choose less narrowly or bring more data",
+                phase["name"],
+                phase["target_tokens"],
+                wanted,
+            )
 
 
 def _part_files(folder: Path, place: Place, number: int) -> list[str]:
@@ -367,4 +369,4 @@ def _index_name(number: int) -> str:
     return f"{INDEX_FOLDER}/part-{number:05d}.npz"
 
 
-STAGE = Stage(name="mix", version=4, config=MixConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="mix", version=5, config=MixConfig, inputs=("documents",), run=run)

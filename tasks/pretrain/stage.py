@@ -19,6 +19,7 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
     groups = mixture["groups"]
     portions = _trainable(context, groups, config.seq_len)
     phases = phase_schedule(mixture["phases"], portions, config.steps)
+    _warn_of_length(context, mixture["phases"], config.train_tokens)
     shards = {
         name: [str(folder / n) for n in tokens.names(".bin", f"{TRAIN}/{portions[name]}")]
         for name in sorted(set().union(*(weights for _, weights in phases)))
@@ -62,9 +63,13 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
 def phase_schedule(
     phases: Sequence[Mapping[str, Any]], trainable: Collection[str], num_steps: int
 ) -> list[tuple[int, dict[str, float]]]:
-    """(first step, weights of portions) of each phase that gets a step of the run."""
+    """(first step, weights of portions) of each phase that gets a step of the run.
+
+    A phase's part of the steps is its part of the target tokens: less than its nominal share where
+    its documents are at their epoch limits.
+    """
     found: list[tuple[int, dict[str, float]]] = []
-    past = 0.0
+    total, past = sum(phase["target_tokens"] for phase in phases), 0
     for phase in phases:
         weights = {n: weight for n, weight in phase["weights"].items() if n in trainable and weight}
         if not weights:
@@ -72,13 +77,27 @@ def phase_schedule(
                 f"phase {phase['name']}: none of its portions has the tokens of one window: lower "
                 "pretrain.seq_len, bring more documents or choose less narrowly"
             )
-        first_step = round(past * num_steps)
+        first_step = round(past / total * num_steps)
         if found and found[-1][0] == first_step:
             found.pop()  # the phase before is shorter than half a step
         if first_step < num_steps:
             found.append((first_step, weights))
-        past += phase["share"]
+        past += phase["target_tokens"]
     return found
+
+
+def _warn_of_length(
+    context: StageContext, phases: Sequence[Mapping[str, Any]], train_tokens: int
+) -> None:
+    planned = sum(phase["target_tokens"] for phase in phases)
+    if train_tokens > 1.01 * planned:  # steps are whole, so a run may be a little over
+        context.log.warning(
+            "the run trains on %d tokens, the mixture is for %d: documents may be seen more often "
+            "than mix.max_epochs; take fewer pretrain.steps, or raise mix.token_budget and bring "
+            "more data",
+            train_tokens,
+            planned,
+        )
 
 
 def _trainable(
@@ -104,4 +123,4 @@ def _trainable(
     return chosen
 
 
-STAGE = Stage(name="pretrain", version=3, config=PretrainConfig, inputs=("tokens",), run=run)
+STAGE = Stage(name="pretrain", version=4, config=PretrainConfig, inputs=("tokens",), run=run)

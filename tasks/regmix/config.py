@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class RegmixConfig(BaseModel):
@@ -65,3 +65,12 @@ class RegmixConfig(BaseModel):
         100, ge=1, title="Best simulated", description="Of which the mean is the mixture found"
     )
     seed: int = Field(0, ge=0, title="Seed")
+
+    @model_validator(mode="after")
+    def _strengths_are_a_range(self) -> "RegmixConfig":
+        if self.min_strength > self.max_strength:
+            raise ValueError(
+                f"min_strength {self.min_strength:g} is above max_strength {self.max_strength:g}; "
+                "lower the one or raise the other"
+            )
+        return self

@@ -45,10 +45,8 @@ def draw_mixtures(
 def within_limits(mixtures: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """The same mixtures with what is above a limit handed on by weight; small weights become 0.
 
-    Where all limits together leave no choice, they are the mixture.
+    All limits together must be above 1.
     """
-    if limits.sum() <= 1:
-        return np.tile(limits / limits.sum(), (len(mixtures), 1))
     wanted = np.where(mixtures < NEGLIGIBLE_WEIGHT, 0.0, mixtures)
     wanted = wanted / wanted.sum(axis=1, keepdims=True)
     wanted = np.maximum(wanted, 1e-9 * limits)  # what is left over must find a place

@@ -31,7 +31,8 @@ def run(context: StageContext, config: RegmixConfig) -> Outcome:
     rows = trainable_groups(tokens, config)
     names = [row["group"] for row in rows]
     targets = _targets(config, names)
-    shares, limits = shares_and_limits(read_mixture(tokens), rows, config)
+    rules = read_mixture(tokens)["rules"]
+    shares, limits = shares_and_limits(rules, rows, config)
     rng = np.random.default_rng(config.seed)
     strengths = (config.min_strength, config.max_strength)
     drawn, simulated = (
@@ -60,44 +61,53 @@ def run(context: StageContext, config: RegmixConfig) -> Outcome:
         num_top=config.num_top,
         seed=config.seed,
     )
-    return _write(context, names, targets, shares, drawn, losses, results, found)
+    return _write(context, rules, names, targets, shares, drawn, losses, results, found)
 
 
 def trainable_groups(tokens: Artifact, config: RegmixConfig) -> list[dict[str, Any]]:
     """The mixture's groups that can be trained on and measured.
 
+    Their portions are those that fill a window and count in the main phase.
+
     Raises:
         ValueError: fewer than two can.
     """
-    groups = [
-        row
-        for row in read_mixture(tokens)["groups"]
-        if row["validation_tokens"] > 1
-        and any(portion["tokens"] > config.seq_len for portion in row["portions"])
-    ]
+    table = read_mixture(tokens)
+    factors = table["rules"]["multiply"]
+    groups = []
+    for row in table["groups"]:
+        portions = [p for p in row["portions"] if p["times"][0] and p["tokens"] > config.seq_len]
+        is_left_out = factors.get(row["group"]) == 0  # no weight would bring it back
+        if portions and row["validation_tokens"] > 1 and not is_left_out:
+            groups.append(row | {"portions": portions})
     if len(groups) < 2:
         raise ValueError(
             f"a search needs two groups or more with {config.seq_len + 1} training tokens and some "
             f"held-out ones; there are {[row['group'] for row in groups]}: bring more documents, "
             "or raise mix.validation_share"
         )
-    return [
-        row | {"portions": [p for p in row["portions"] if p["tokens"] > config.seq_len]}
-        for row in groups
-    ]
+    return groups
 
 
 def shares_and_limits(
-    table: Mapping[str, Any], rows: list[dict[str, Any]], config: RegmixConfig
+    rules: Mapping[str, Any], rows: list[dict[str, Any]], config: RegmixConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What draws are made around, and what each group can be at most under the epoch limits."""
-    sizes = np.array([row["tokens"] for row in rows], float)
+    """What draws are made around, and what each group can be at most under the epoch limits.
+
+    Raises:
+        ValueError: the limits leave no choice.
+    """
+    sizes = np.array([sum(p["tokens"] for p in row["portions"]) for row in rows], float)
     shares = sizes**config.alpha
-    rules = table["rules"]
     epochs = np.array(
         [rules["max_epochs_by_group"].get(row["group"], rules["max_epochs"]) for row in rows]
     )
     limits = np.minimum(1.0, epochs * sizes / rules["token_budget"])
+    if limits.sum() <= 1:
+        raise ValueError(
+            f"the epoch limits leave no choice: the groups can fill {limits.sum():.2f} of the "
+            "budget; lower mix.token_budget or raise mix.max_epochs"
+        )
     return shares / shares.sum(), limits
 
 
@@ -146,6 +156,7 @@ def _targets(config: RegmixConfig, names: list[str]) -> list[str]:
 
 def _write(
     context: StageContext,
+    rules: Mapping[str, Any],
     names: list[str],
     targets: list[str],
     shares: np.ndarray,
@@ -158,7 +169,13 @@ def _write(
         {"group": group, "weight": round(float(weight), 4)}
         for group, weight in zip(names, found.weights, strict=True)
     ]
-    text = yaml.safe_dump({"mix": {"weights": found_rows}}, sort_keys=False, allow_unicode=True)
+    # mix.multiply acts on the weights that mix is given
+    factors = (rules["multiply"].get(group, 1) for group in names)
+    given_rows = [
+        row | {"weight": float(f"{row['weight'] / factor:.6g}")}
+        for row, factor in zip(found_rows, factors, strict=True)
+    ]
+    text = yaml.safe_dump({"mix": {"weights": given_rows}}, sort_keys=False, allow_unicode=True)
     (context.path / WEIGHTS_NAME).write_text(text)
     runs = [
         {
@@ -190,7 +207,7 @@ def _write(
         "",
         "To use it:",
         "",
-        f"    --set 'mix.weights={json.dumps(found_rows, ensure_ascii=False)}'",
+        f"    --set 'mix.weights={json.dumps(given_rows, ensure_ascii=False)}'",
         "",
         prediction_plot(losses.tolist(), found.held_out.tolist()),
         "",
@@ -217,4 +234,4 @@ def _write(
     )
 
 
-STAGE = Stage(name="regmix", version=1, config=RegmixConfig, inputs=("tokens",), run=run)
+STAGE = Stage(name="regmix", version=2, config=RegmixConfig, inputs=("tokens",), run=run)

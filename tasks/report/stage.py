@@ -8,6 +8,8 @@ from typing import Any
 
 import jinja2
 
+from tasks.common.mix_table import phase_rows
+from tasks.common.mixture import read_mixture
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.report import gather, plots
 from tasks.report.config import ReportConfig
@@ -45,6 +47,7 @@ def _values(context: StageContext, config: ReportConfig) -> dict[str, Any]:
         "dropped": gather.dropped_samples(data, config),
         "duplicates": gather.near_copies(data),
         "mixture": gather.mixture_table(by_stage["tokens"], pretraining["tokens"]),
+        "phases": phase_rows(read_mixture(by_stage["tokens"])),
         "curves": gather.curves(training),
         "models": [
             {"name": a.manifest.label, "artifact": str(a.ref), **a.manifest.metrics} for a in scores
@@ -111,4 +114,4 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:200]
 
 
-STAGE = Stage(name="report", version=3, config=ReportConfig, inputs=INPUTS, run=run)
+STAGE = Stage(name="report", version=4, config=ReportConfig, inputs=INPUTS, run=run)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tasks.common.mixture import TRAIN, read_mixture, shard_names
+from tasks.common.mixture import TRAIN, read_mixture
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
@@ -11,15 +11,19 @@ from tasks.tokenizer.config import TokenizerConfig
 
 
 def run(context: StageContext, config: TokenizerConfig) -> Outcome:
-    """Train a byte-level BPE tokenizer on the corpus, each group by its share of the mixture."""
+    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture."""
     corpus = context.input("documents")
+    groups = read_mixture(corpus)["groups"]
+    portions = [portion for group in groups for portion in group["portions"]]
+    total = max(1, sum(portion["target_tokens"] for portion in portions))
     num_bytes = 0
 
     def texts() -> Iterator[str]:
         nonlocal num_bytes
-        for group in read_mixture(corpus)["groups"]:
-            budget = int(group["weight"] * config.max_train_bytes)
-            for text in _first_texts(corpus, shard_names(corpus, TRAIN, group, ".parquet"), budget):
+        for portion in portions:
+            budget = portion["target_tokens"] * config.max_train_bytes // total
+            names = corpus.names(".parquet", f"{TRAIN}/{portion['folder']}")
+            for text in _first_texts(corpus, names, budget):
                 num_bytes += len(text.encode())
                 yield text
 
@@ -41,4 +45,4 @@ def _first_texts(corpus: Artifact, names: list[str], budget_bytes: int) -> Itera
                 yield text
 
 
-STAGE = Stage(name="tokenizer", version=1, config=TokenizerConfig, inputs=("documents",), run=run)
+STAGE = Stage(name="tokenizer", version=2, config=TokenizerConfig, inputs=("documents",), run=run)

@@ -106,5 +106,5 @@ def _metrics(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 STAGE = Stage(
-    name="tokens", version=2, config=TokensConfig, inputs=("documents", "tokenizer"), run=run
+    name="tokens", version=3, config=TokensConfig, inputs=("documents", "tokenizer"), run=run
 )

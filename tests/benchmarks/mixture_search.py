@@ -116,7 +116,7 @@ def _confirm(
     rows = trainable_groups(artifact, config)
     names = [row["group"] for row in rows]
     sizes = np.array([row["tokens"] for row in rows], float)
-    shares, limits = shares_and_limits(read_mixture(artifact), rows, config)
+    shares, limits = shares_and_limits(read_mixture(artifact)["rules"], rows, config)
     rng = np.random.default_rng(12345)  # other mixtures than those of the search
     strengths = (config.min_strength, config.max_strength)
     random = draw_mixtures(shares, limits, given.random, strengths=strengths, rng=rng)

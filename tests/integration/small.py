@@ -18,6 +18,7 @@ CHANGES = [
     "classifiers.quality.reference_sources=[]",
     "classify.drop_lowest_share=0.0",
     "mix.weights=[]",
+    "mix.token_budget=5000",
     "mix.validation_share=0.2",
     "tokenizer.vocab_size=512",
     "regmix.num_runs=10",

@@ -89,6 +89,13 @@ def test_an_image_holds_the_reader_that_its_first_stage_builds(tmp_path: Path) -
     assert list(tmp_path.glob("tasks/common/_language*.so"))
 
 
+def test_an_image_holds_the_openmp_that_lightgbm_loads() -> None:
+    """Its wheel brings none; gcc, which torch.compile needs, depends on it."""
+    for dockerfile in DOCKERFILES:
+        *_, last = dockerfile.read_text().split("\nFROM ")
+        assert re.search(r"apt-get install .*(libgomp1|gcc)\b", last), dockerfile.name
+
+
 def test_the_compose_file_fits_the_specification() -> None:
     schemas = importlib.resources.files("check_jsonschema.builtin_schemas.vendor")
     schema = json.loads((schemas / "compose-spec.json").read_text())

@@ -172,9 +172,42 @@ def test_points_of_a_language_model_are_learned(machine: Machine):
     assert "d0" not in by_id
 
 
+LABELS = {"method": "labels", "labels": {"model": "m"}}
+WINDOWS, FASTTEXT = {"learner": "windows"}, {"learner": "fasttext"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "part", "field", "value", "matters"),
+    [
+        ({"learning": WINDOWS}, "learning", "dimensions", 8, False),
+        ({"learning": WINDOWS}, "learning", "buckets", 9_000, False),
+        ({"learning": WINDOWS}, "learning", "epochs", 3, False),
+        ({"learning": WINDOWS}, "learning", "learning_rate", 0.1, False),
+        ({"learning": WINDOWS}, "learning", "max_windows", 3, True),
+        ({"learning": WINDOWS}, "learning", "inverse_penalty", 1.0, True),
+        ({"learning": FASTTEXT}, "learning", "dimensions", 8, True),
+        ({"learning": FASTTEXT}, "learning", "epochs", 3, True),
+        ({"learning": FASTTEXT}, "learning", "max_windows", 3, False),
+        ({"learning": FASTTEXT}, "learning", "inverse_penalty", 1.0, False),
+        ({"learning": FASTTEXT, "quality": LABELS}, "learning", "max_windows", 3, True),
+        ({"quality": LABELS}, "quality", "half_words", 9.0, False),
+        ({"quality": LABELS}, "quality", "reading", "mean", False),
+        ({"quality": LABELS}, "quality", "other_files", [__file__], False),
+        ({}, "quality", "half_words", 9.0, True),
+        ({}, "quality", "reading", "mean", True),
+    ],
+)
+def test_what_is_not_heeded_makes_no_other_artifact(chosen, part, field, value, matters):
+    changed = {**chosen, part: {**chosen.get(part, {}), field: value}}
+    one, other = (STAGE.identity(config(**own)) for own in (chosen, changed))
+    assert (one != other) == matters
+
+
 def test_labels_need_a_model_and_a_prompt_a_place():
     with pytest.raises(ValidationError, match=r"labels\.model"):
         QualityConfig(method="labels")
+    with pytest.raises(ValidationError, match="method=labels learns from points alone"):
+        QualityConfig(method="labels", labels={"model": "m"}, referencing_sources=["wiki"])
     with pytest.raises(ValidationError, match=r"\{text\}"):
         config(quality={"labels": {"prompt": "Rate this."}})
 

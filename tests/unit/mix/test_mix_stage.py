@@ -145,6 +145,17 @@ def test_what_has_no_score_cannot_be_cut_by_it(machine: Machine, store: Store):
         made(machine, [WEB], cutoffs=[QualityCutoff(group="shop", keep_share=0.5)])
 
 
+def test_what_has_no_score_is_kept_whole_beside_a_cutoff_of_all(machine: Machine, store: Store):
+    prose = [scored(n, "a", quality_score=n / 40) for n in range(40)]
+    code = [scored(n, "code") for n in range(20)]
+    of_all = QualityCutoff(group="*", min_score=0.5)
+    with pytest.raises(ValueError, match=r"'code'.* a cut-off of its own without a score"):
+        made(machine, [prose, code], cutoffs=[of_all])
+    manifest = made(machine, [prose, code], cutoffs=[of_all, QualityCutoff(group="code")])
+    assert len(rows_in(store, manifest, "train/code/")) == len(rows_in(store, manifest, "train/a/"))
+    assert manifest.funnel.dropped == {"quality_cutoff": 20}
+
+
 FINEWEB2 = [
     Step(at_least=at_least, times=times)
     for at_least, times in ((2, 2), (3, 3), (5, 5), (100, 8), (1000, 1))
@@ -165,6 +176,16 @@ def test_rehydrated_documents_are_drawn_more_often(machine: Machine, store: Stor
     assert epochs[5.0,] == pytest.approx(5 * epochs[1.0,], rel=1e-4)
     fives = rows_in(store, manifest, "train/a/5/")
     assert sorted(fives) == sorted(f"a{n}" for n in range(2, 60, 3))
+
+
+def test_a_phase_at_its_epoch_limit_is_said_though_the_mixture_is_large(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+):
+    rows = [scored(n, "a", quality_score=n / 40) for n in range(40)]
+    phases = [Phase(name="anneal", share=0.5, min_quality=0.9)]
+    made(machine, [rows], token_budget=2_000, max_epochs=4.0, phases=phases)
+    (said,) = [r.getMessage() for r in caplog.records if "epoch limit" in r.getMessage()]
+    assert "phase anneal" in said
 
 
 def test_phases_choose_by_quality_and_length(machine: Machine, store: Store):

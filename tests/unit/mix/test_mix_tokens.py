@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from flows.cli import main
 from model.loader import PackedLoader
-from tasks.common.mix_table import MixWeight, Phase
+from tasks.common.mix_table import MixRules, MixWeight, Phase, Portion, mixture_table
 from tasks.common.mixture import shard_names
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Artifact, Store
@@ -78,6 +78,31 @@ def test_a_run_draws_its_targets_to_within_a_batch(tokens: Artifact):
     for row in table["groups"]:
         drawn = sum(loader.tokens()[own["name"]] for own in row["portions"])
         assert abs(drawn - row["target_tokens"]) <= BATCH_SIZE * SEQ_LEN
+
+
+def test_a_scarce_phase_gets_no_more_steps_than_its_epochs_allow():
+    """A fifth of a million tokens is wanted of ten thousand that may be seen four times."""
+
+    def portion(name: str, num_tokens: int, *times: float) -> Portion:
+        return Portion(
+            name=name,
+            group=name,
+            folder=name,
+            times=times,
+            num_documents=1,
+            num_bytes=4 * num_tokens,
+            num_tokens=num_tokens,
+        )
+
+    rules = MixRules(token_budget=1_000_000, phases=[Phase(name="anneal", share=0.2)])
+    table = mixture_table(
+        rules, [portion("best", 10_000, 0, 1), portion("web", 990_000, 1, 0)], are_exact=True
+    )
+    assert [phase["target_tokens"] for phase in table["phases"]] == [800_000, 40_000]
+    num_steps = 840  # of a thousand tokens
+    (_, main), (first_step, anneal) = phase_schedule(table["phases"], {"best", "web"}, num_steps)
+    assert (set(main), set(anneal)) == ({"web"}, {"best"})
+    assert (num_steps - first_step) * 1_000 == 4 * 10_000
 
 
 def test_the_table_is_printed_on_the_command_line(tokens: Artifact):

@@ -43,7 +43,8 @@ def checkpoint_and_tokens(
     questions: Sequence[Mapping[str, Any]],
     prompts: Mapping[str, Sequence[Mapping[str, str]]] = ASKED,
 ) -> dict[str, list[ArtifactRef]]:
-    """The inputs of the evaluate stage: training and validation text are the same one.
+    """The inputs of the evaluate stage: training and validation text are the same one,
+    beside a portion that is never trained on.
 
     ``prompts`` are the questions to answer freely, by id.
     """
@@ -53,12 +54,18 @@ def checkpoint_and_tokens(
         tokens.mkdir()
         write_model(weights, model)
         tokenizer.save(str(weights / "tokenizer.json"))
-        for split in ("train", "validation"):
-            with TokenWriter(
-                tokens / split / "text", "part-00000", tokenizer.get_vocab_size()
-            ) as out:
-                out.add(encode_document(tokenizer, text))
-        row = {"group": "text", "folder": "text", "portions": [{"folder": "text"}]}
+        for place, own in (
+            ("train/text/1", text),
+            ("train/text/0", "?"),
+            ("validation/text", text),
+        ):
+            with TokenWriter(tokens / place, "part-00000", tokenizer.get_vocab_size()) as out:
+                out.add(encode_document(tokenizer, own))
+        portions = [
+            {"folder": "text/0", "target_tokens": 0},
+            {"folder": "text/1", "target_tokens": 1_000},
+        ]
+        row = {"group": "text", "folder": "text", "portions": portions}
         (tokens / "mixture.json").write_text(json.dumps({"groups": [row]}))
         checkpoint, shards = (
             materialise(COPY, Folder(path=str(path)), {}, machine)[0].ref

@@ -120,6 +120,14 @@ def test_bits_per_byte_is_that_of_transformers_on_one_window(models, machine):
     )
 
 
+def test_the_unigram_model_knows_only_what_is_trained_on(models, machine):
+    metrics, _, _ = _evaluated(machine, models[0], text=TEXT)
+    ids = chat.encode_document(TOKENIZER, TEXT)
+    counts, total = Counter(ids), len(ids) + TOKENIZER.get_vocab_size()  # each once more
+    bits = -sum(math.log2((counts[token] + 1) / total) for token in ids[1:])
+    assert metrics["unigram_bits_per_byte"] == pytest.approx(bits / len(TEXT.encode()))
+
+
 def _evaluated(machine, model, **inputs):
     given = {"text": TEXT[:120], "questions": QUESTIONS, **inputs}
     refs = checkpoint_and_tokens(machine, model, TOKENIZER, **given)

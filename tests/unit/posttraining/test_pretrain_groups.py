@@ -41,7 +41,12 @@ def _pretrain(machine, folder, sizes, num_validation=20, phases=None):
         )
     phases = phases or [("main", 1.0, list(sizes))]
     table = [
-        {"name": name, "share": share, "weights": {group: 1 / len(own) for group in own}}
+        {
+            "name": name,
+            "share": share,
+            "target_tokens": round(share * 1_000_000),
+            "weights": {group: 1 / len(own) for group in own},
+        }
         for name, share, own in phases
     ]
     (folder / "mixture.json").write_text(json.dumps({"groups": rows, "phases": table}))
@@ -79,6 +84,14 @@ def test_phases_begin_at_their_shares_of_the_steps(machine, tmp_path, jobs):
         (900, {"web"}),
     ]
     assert set(job.data.groups) == {"web", "best"}
+
+
+def test_a_run_longer_than_its_mixture_is_said(machine, tmp_path, jobs, caplog):
+    sizes, tokens = {"web": 50}, CONFIG.train_tokens / 1_000_000
+    _pretrain(machine, tmp_path / "a", sizes, phases=[("main", tokens, ["web"])])
+    assert "mix.max_epochs" not in caplog.text
+    _pretrain(machine, tmp_path / "b", sizes, phases=[("main", tokens / 2, ["web"])])
+    assert f"on {CONFIG.train_tokens} tokens, the mixture is for" in caplog.text
 
 
 def test_a_phase_without_anything_is_said_with_the_remedy(machine, tmp_path, jobs):

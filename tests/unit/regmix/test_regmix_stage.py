@@ -2,17 +2,20 @@
 
 import json
 import random
+from collections.abc import Mapping
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from tasks.common.manifest import ArtifactRef
+from tasks.common.mix_table import Step
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store, Workspace
 from tasks.mix.config import MixConfig
 from tasks.mix.stage import STAGE as MIX
 from tasks.regmix.config import RegmixConfig
-from tasks.regmix.stage import STAGE, portion_weights
+from tasks.regmix.stage import STAGE, portion_weights, shares_and_limits, trainable_groups
 from tasks.tokenizer.config import TokenizerConfig
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.tokens.config import TokensConfig
@@ -38,10 +41,18 @@ CONFIG = RegmixConfig(
 )
 
 
-def make_tokens(machine: Machine, **mix) -> ArtifactRef:
+def make_tokens(
+    machine: Machine, copies: Mapping[str, tuple[int, int]] | None = None, **mix
+) -> ArtifactRef:
+    """``copies``: clusters' sizes of every other document of a group."""
     rng = random.Random(0)
     rows = [
-        {"id": f"{group}{n}", "text": " ".join(rng.choices(words.split(), k=60)), "source": group}
+        {
+            "id": f"{group}{n}",
+            "text": " ".join(rng.choices(words.split(), k=60)),
+            "source": group,
+            "cluster_size": (copies or {}).get(group, (1, 1))[n % 2],
+        }
         for group, words in WORDS.items()
         for n in range(60)
     ]
@@ -103,6 +114,46 @@ def test_a_search_heeds_the_epoch_limits(machine: Machine):
     table = Store(machine.store).manifest(tokens).metrics["mixture"]
     (sea,) = (row for row in table["groups"] if row["group"] == "sea")
     assert manifest.metrics["weights"]["sea"] <= 0.2 * sea["tokens"] / 10_000 + 1e-3
+
+
+def test_the_weights_written_make_the_mixture_found(machine: Machine, store: Store):
+    tokens = make_tokens(machine, multiply={"sea": 4.0, "yard": 0.5})
+    manifest, _ = materialise(STAGE, CONFIG, {"tokens": [tokens]}, machine)
+    written = yaml.safe_load(store.open(manifest.ref).fetch("weights.yaml").read_text())["mix"]
+    again = make_tokens(machine, multiply={"sea": 4.0, "yard": 0.5}, **written)
+    rows = store.manifest(again).metrics["mixture"]["groups"]
+    found = {row["group"]: row["weight"] for row in rows}
+    assert found == pytest.approx(manifest.metrics["weights"], abs=1e-3)
+    assert (
+        json.dumps(written["weights"]) in store.open(manifest.ref).fetch("summary.md").read_text()
+    )
+
+
+def test_a_search_without_a_choice_is_refused(machine: Machine):
+    tokens = make_tokens(machine, max_epochs=0.25)
+    table = Store(machine.store).manifest(tokens).metrics["mixture"]
+    assert 0.25 * sum(row["tokens"] for row in table["groups"]) < table["token_budget"]
+    with pytest.raises(ValueError, match=r"leave no choice.*lower mix\.token_budget"):
+        materialise(STAGE, CONFIG, {"tokens": [tokens]}, machine)
+    with pytest.raises(ValidationError, match="min_strength 2 is above max_strength 1"):
+        RegmixConfig(min_strength=2, max_strength=1)
+
+
+def test_only_what_the_main_phase_trains_on_is_searched(machine: Machine, store: Store):
+    """Of the kitchen all, of the sea half of the documents are never trained on."""
+    steps = [Step(at_least=2, times=0)]
+    copies = {"sea": (1, 2), "kitchen": (2, 2), "yard": (1, 1)}
+    tokens = make_tokens(machine, copies, rehydrate=steps)
+    rows = trainable_groups(store.open(tokens), CONFIG)
+    assert [row["group"] for row in rows] == ["sea", "yard"]
+    rules = {"max_epochs": 1.0, "max_epochs_by_group": {}, "token_budget": 10}
+    shares, _ = shares_and_limits(rules, rows, CONFIG.model_copy(update={"alpha": 1.0}))
+    assert shares == pytest.approx([1 / 3, 2 / 3], abs=0.06)
+
+
+def test_a_group_multiplied_by_nothing_is_not_searched(machine: Machine, store: Store):
+    rows = trainable_groups(store.open(make_tokens(machine, multiply={"sea": 0})), CONFIG)
+    assert [row["group"] for row in rows] == ["kitchen", "yard"]
 
 
 def test_unknown_targets_and_too_few_groups_are_refused(machine: Machine):
