@@ -32,7 +32,8 @@ NUM_THREADS = 4
 ORIGIN = r"^(?P<origin>[A-Za-z][A-Za-z0-9+.\-]*:(?:[/\\]{2}[^/\\?#]*)?)"
 # Stages of which more is known than what they were made from.
 EXTRACT, TOKENIZER, REPORT, CLASSIFIERS = "extract", "tokenizer", "report", "classifiers"
-KEYS_ONLY = frozenset({"signatures", "duplicates"})  # their tables are of documents, and hold none
+VERDICTS = "duplicates"
+KEYS_ONLY = frozenset({"signatures", VERDICTS})  # their tables are of documents, and hold none
 BRIEF_COLUMNS = ("id", "url", "source", "domain", "licence", "reason", "detail")
 
 
@@ -241,6 +242,8 @@ class Trail:
             passed = {i for i in inputs if touched.get(i, 0) <= Touch.DROPPED}
             spared[ref] = {i for i in passed if i in self.dropped}
             spared[ref] |= {by for i in passed - spared[ref] for by in spared.get(i, ())}
+            if manifest.identity.stage == VERDICTS and ref not in touched:
+                continue  # ids alone: nothing there says which pages they are of, or is of a page
             if ref in touched or ref in self.dropped or spared[ref]:
                 found.append(
                     Footprint(

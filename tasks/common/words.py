@@ -196,15 +196,16 @@ def _kinds() -> np.ndarray:
 def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     """At least the first ``count`` powers of BASE and of its inverse."""
     usual = 2 * BLOCK_CHARS
-    return _usual_powers(usual) if count <= usual else (_power(BASE, count), _power(INVERSE, count))
+    return _usual_powers(usual) if count <= usual else (power(BASE, count), power(INVERSE, count))
 
 
 @cache
 def _usual_powers(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return _power(BASE, count), _power(INVERSE, count)
+    return power(BASE, count), power(INVERSE, count)
 
 
-def _power(base: np.uint64, count: int) -> np.ndarray:
+def power(base: np.uint64, count: int) -> np.ndarray:
+    """The first ``count`` powers of ``base``, modulo 2^64."""
     factors = np.full(count, base)
     factors[:1] = 1
     return np.multiply.accumulate(factors)

@@ -165,16 +165,10 @@ def _write(
     results: list[dict[str, Any]],
     found: Found,
 ) -> Outcome:
-    found_rows = [
-        {"group": group, "weight": round(float(weight), 4)}
-        for group, weight in zip(names, found.weights, strict=True)
-    ]
-    # mix.multiply acts on the weights that mix is given
-    factors = (rules["multiply"].get(group, 1) for group in names)
-    given_rows = [
-        row | {"weight": float(f"{row['weight'] / factor:.6g}")}
-        for row, factor in zip(found_rows, factors, strict=True)
-    ]
+    weights_found = {
+        group: round(float(weight), 4) for group, weight in zip(names, found.weights, strict=True)
+    }
+    given_rows = _given_rows(weights_found, rules["multiply"])
     text = yaml.safe_dump({"mix": {"weights": given_rows}}, sort_keys=False, allow_unicode=True)
     (context.path / WEIGHTS_NAME).write_text(text)
     runs = [
@@ -190,9 +184,52 @@ def _write(
     ]
     (context.path / RUNS_NAME).write_text(json.dumps(runs, indent=1))
     correlations = {kind: round(rank, 4) for kind, rank in found.rank_correlations.items()}
+    summary = _summary(names, targets, shares, drawn, losses, correlations, found, given_rows)
+    (context.path / SUMMARY_NAME).write_text(summary)
+    if max(correlations.values()) < MIN_RANK_CORRELATION:
+        context.log.warning(
+            "held-out runs are hardly ranked (%s): the mixture found is little better than chance; "
+            "give regmix more steps or runs",
+            correlations,
+        )
+    context.log.info("found %s", weights_found)
+    return Outcome(
+        metrics={
+            "weights": weights_found,
+            "predicted_loss": found.predicted_loss,
+            "best_run_loss": float(losses.min()),
+            "mean_run_loss": float(losses.mean()),
+            "regression": found.kind,
+            "rank_correlations": correlations,
+            "num_runs": len(runs),
+        }
+    )
+
+
+def _given_rows(
+    weights: Mapping[str, float], multiply: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """What mix must be given for these weights: ``mix.multiply`` acts on what it is given."""
+    return [
+        {"group": group, "weight": float(f"{weight / multiply.get(group, 1):.6g}")}
+        for group, weight in weights.items()
+    ]
+
+
+def _summary(
+    names: list[str],
+    targets: list[str],
+    shares: np.ndarray,
+    drawn: np.ndarray,
+    losses: np.ndarray,
+    correlations: Mapping[str, float],
+    found: Found,
+    given_rows: list[dict[str, Any]],
+) -> str:
+    """The search as Markdown: how well runs were ranked, the mixtures, and how to use the one."""
     best = int(np.argmin(losses))
     lines = [
-        f"Target: mean held-out loss of {', '.join(targets)}. {len(runs)} proxy runs; rank "
+        f"Target: mean held-out loss of {', '.join(targets)}. {len(losses)} proxy runs; rank "
         f"correlation of held-out predictions: "
         + ", ".join(f"{kind} {rank:.2f}" for kind, rank in correlations.items())
         + f". Predicted by {found.kind}.",
@@ -213,25 +250,7 @@ def _write(
         "",
         weights_plot(names, {"drawn around": shares, "found": found.weights}),
     ]
-    (context.path / SUMMARY_NAME).write_text("\n".join(lines) + "\n")
-    if max(correlations.values()) < MIN_RANK_CORRELATION:
-        context.log.warning(
-            "held-out runs are hardly ranked (%s): the mixture found is little better than chance; "
-            "give regmix more steps or runs",
-            correlations,
-        )
-    context.log.info("found %s", {row["group"]: row["weight"] for row in found_rows})
-    return Outcome(
-        metrics={
-            "weights": {row["group"]: row["weight"] for row in found_rows},
-            "predicted_loss": found.predicted_loss,
-            "best_run_loss": float(losses.min()),
-            "mean_run_loss": float(losses.mean()),
-            "regression": found.kind,
-            "rank_correlations": correlations,
-            "num_runs": len(runs),
-        }
-    )
+    return "\n".join(lines) + "\n"
 
 
 STAGE = Stage(name="regmix", version=2, config=RegmixConfig, inputs=("tokens",), run=run)

@@ -261,6 +261,8 @@ def test_a_takedown_without_parameters_only_looks(box):
     before = box.store.names()
     found = box.json("takedown", box.list_of("# of November", "pages.example/3", "::", "?"))
     assert found["num_documents"] == 1 and found["unreadable"] == ["::", "?"]
+    stages = {row["artifact"].partition("/")[0] for row in found["touched"]}
+    assert "signatures" in stages and "duplicates" not in stages  # which has ids and no more
     assert {d["url"] for d in found["copies"]} == {
         "https://mirror.example/copy",
         "https://mirror.example/near",

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.common.words import ALNUM, ALPHA, split_words
+from tasks.common.words import ALNUM, ALPHA, power, split_words
 
 BASE = np.uint64(0xB492B66FBE98F273)  # odd, so that it can be divided by
 INVERSE = np.uint64(pow(int(BASE), -1, 1 << 64))
@@ -94,10 +94,4 @@ def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def _powers_up_to(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return _power(BASE, count), _power(INVERSE, count)
-
-
-def _power(base: np.uint64, count: int) -> np.ndarray:
-    factors = np.full(count, base)
-    factors[:1] = 1
-    return np.multiply.accumulate(factors)
+    return power(BASE, count), power(INVERSE, count)
