@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import AnyModelConfig, EncoderConfig, FinetuneConfig, LstmConfig
+from model.architectures import AnyModelConfig, EncoderConfig, LstmConfig
+from model.job import FinetuneConfig
 
 
 class Cache(Protocol):
