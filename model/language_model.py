@@ -1,6 +1,6 @@
 """What the engine asks of a language model, whatever it is made of, and which kinds there are.
 
-A new architecture is a configuration in ``config.py``, a module that extends ``LanguageModel``, and
+A new architecture is a shape in ``architectures.py``, a module that extends ``LanguageModel``, and
 a line in ``make_model``.
 
 Shape suffixes: B batch, T positions in this call, D width, V vocabulary.
