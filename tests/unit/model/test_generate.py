@@ -10,7 +10,7 @@ from scipy import stats
 
 from model import chat, static_cache
 from model import generate as cli
-from model.config import LstmConfig
+from model.architectures import LstmConfig
 from model.generate import generate, generate_text, stream
 from model.language_model import make_model
 from model.sampling import Sampling, choose, distribution, draw
