@@ -156,6 +156,8 @@ class EncoderConfig(JsonConfig):
     num_types: int = 2
     """BERT's segments: the first and the second text of a pair."""
     num_classes: int | None = None
+    labels: tuple[str, ...] | None = None
+    """The classes' names, in the order of their logits."""
     norm_eps: float = 1e-12
     tie_embeddings: bool = True
 
@@ -169,6 +171,16 @@ class EncoderConfig(JsonConfig):
             self.width,
         )
         require(self.tie_embeddings, "an encoder's head is its embedding", self.tie_embeddings)
+        require(
+            self.labels is None or len(set(self.labels)) == self.num_classes,
+            f"labels must be num_classes = {self.num_classes} different names",
+            self.labels,
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``labels``, or what transformers calls classes without names."""
+        return self.labels or tuple(f"LABEL_{at}" for at in range(self.num_classes or 0))
 
 
 AnyModelConfig = ModelConfig | LstmConfig | EncoderConfig

@@ -48,7 +48,9 @@ def main() -> None:
         model = model.to(arguments.device)
         for num_prompts in (1, len(PROMPT_TOKENS)):
             runs = _runs(model, theirs, num_prompts, arguments.new_tokens, arguments.device)
-            print(json.dumps({"model": preset, "prompts": num_prompts, **_compare(runs, arguments)}))
+            print(
+                json.dumps({"model": preset, "prompts": num_prompts, **_compare(runs, arguments)})
+            )
 
 
 def _theirs(model: Decoder) -> transformers.PreTrainedModel:
