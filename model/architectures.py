@@ -210,6 +210,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-demo": {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
     "llama-small": {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 1408},
     "llama-base": {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 2304},
+    # For tokens that are bytes: what llama-demo has in its embedding, in two more layers.
+    "bytes-demo": {"width": 192, "n_layers": 8, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
     "gpt2-demo": _GPT2
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2

@@ -14,6 +14,7 @@ class PretrainConfig(BaseModel):
         "llama-demo",
         "llama-small",
         "llama-base",
+        "bytes-demo",
         "gpt2-demo",
         "gpt2-base",
         "lstm-demo",

@@ -8,10 +8,18 @@ from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.store import Artifact
 from tasks.tokenizer.bpe import train_bpe
 from tasks.tokenizer.config import TokenizerConfig
+from tasks.tokenizer.plain_bytes import byte_tokenizer
+
+TOKENIZER_NAME = "tokenizer.json"
 
 
 def run(context: StageContext, config: TokenizerConfig) -> Outcome:
-    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture."""
+    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture; or
+    write the one of plain bytes, which there is nothing to learn for."""
+    if config.kind == "bytes":
+        tokenizer = byte_tokenizer()
+        tokenizer.save(str(context.path / TOKENIZER_NAME))
+        return Outcome(metrics={"vocab_size": tokenizer.get_vocab_size(), "train_bytes": 0})
     corpus = context.input("documents")
     groups = read_mixture(corpus)["groups"]
     portions = [portion for group in groups for portion in group["portions"]]
@@ -28,7 +36,7 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
                 yield text
 
     tokenizer = train_bpe(texts(), config)
-    tokenizer.save(str(context.path / "tokenizer.json"))
+    tokenizer.save(str(context.path / TOKENIZER_NAME))
     context.log.info("%d entries from %.1f MB", tokenizer.get_vocab_size(), num_bytes / 1e6)
     if tokenizer.get_vocab_size() < config.vocab_size:
         context.log.warning("too little text for %d entries", config.vocab_size)
