@@ -314,13 +314,20 @@ def generate(
 @main.command("import-hf")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
-def import_hf(folder: Path, output: Path) -> None:
-    """Read a Hugging Face model: GPT-2, LLaMA 1 to 3, Mistral, Qwen2 or Qwen3.
+@click.option(
+    "--adapter",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of the peft library's: a LoRA to merge.",
+)
+def import_hf(folder: Path, output: Path, adapter: Path | None) -> None:
+    """Read a Hugging Face model: GPT-2, LLaMA 1 to 3, Mistral, Qwen2, Qwen3 or BERT.
 
     FOLDER holds config.json, safetensors and tokenizer.json. The output is a checkpoint that
     `bloomery generate` and training take. The tokenizer keeps its ids and gets our special tokens.
     """
-    _run_model("model.huggingface_folder", "import", str(folder.resolve()), str(output.resolve()))
+    options = [f"--adapter={adapter.resolve()}"] if adapter else []
+    paths = [str(folder.resolve()), str(output.resolve())]
+    _run_model("model.huggingface_folder", "import", *paths, *options)
 
 
 @main.command("export-hf")

@@ -25,9 +25,11 @@ from torch import Tensor
 
 from model import chat
 from model.checkpoint import export_model, load_model
+from model.decoder import Decoder
 from model.huggingface import config_from_huggingface, from_huggingface, to_huggingface
 from model.language_model import LanguageModel, make_model
 from model.masking import mask_token
+from model.peft_format import load_peft
 
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000
@@ -40,8 +42,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def import_folder(source: str | Path, target: str | Path) -> Path:
+def import_folder(
+    source: str | Path, target: str | Path, adapter: str | Path | None = None
+) -> Path:
     """Write the model in a Hugging Face folder as an exported model of ours; gives back ``target``.
+
+    ``adapter``: a folder with a LoRA that the peft library has written for that model, which is
+    merged into it, and kept beside it in ``adapter/``.
 
     Raises:
         ValueError: a file is missing, or an architecture or setting is one we do not have.
@@ -54,6 +61,10 @@ def import_folder(source: str | Path, target: str | Path) -> Path:
     model = from_huggingface(config, read_weights(source))
     tokenizer, num_old, like = adopt_tokenizer(source, config)
     model = _with_rows(model, tokenizer, num_old, like)
+    if adapter is not None:
+        if not isinstance(model, Decoder):
+            raise ValueError(f"LoRA works on decoders, not on {model.config.architecture}s")
+        load_peft(model, Path(adapter))
     target.parent.mkdir(parents=True, exist_ok=True)
     saved = target.with_name(f".{target.name}.tokenizer.json")
     tokenizer.save(str(saved))
@@ -307,10 +318,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("target", help="the folder to write; it must not exist")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="export: of the weights")
     parser.add_argument("--max-shard-bytes", type=int, default=MAX_SHARD_BYTES)
+    parser.add_argument("--adapter", help="import: a folder of peft's, a LoRA to merge")
     arguments = parser.parse_args(argv)
     try:
         if arguments.direction == "import":
-            import_folder(arguments.source, arguments.target)
+            import_folder(arguments.source, arguments.target, arguments.adapter)
         else:
             export_folder(
                 arguments.source,

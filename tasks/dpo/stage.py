@@ -16,6 +16,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
             train=str(preferences.fetch("preferences-train.jsonl")),
             val=str(preferences.fetch("preferences-validation.jsonl")),
         ),
+        finetune=config.finetune.as_job(),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.max_tokens,

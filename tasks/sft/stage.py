@@ -16,6 +16,7 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
             train=str(instructions.fetch("sft-train.jsonl")),
             val=str(instructions.fetch("sft-validation.jsonl")),
         ),
+        finetune=config.finetune.as_job(),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.max_tokens,
