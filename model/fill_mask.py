@@ -41,13 +41,20 @@ def fill_mask(
     Raises:
         ValueError: the text has no mask or is too long, or the model does not fill masks.
     """
+    if num_candidates < 1:
+        raise ValueError(f"ask for at least one candidate; got {num_candidates}")
     if not isinstance(model, Encoder) or model.config.num_classes:
         raise ValueError("this model does not fill masks; give an encoder trained with mlm")
     ids = encode_masked(tokenizer, text)
     mask_id = chat.special_id(tokenizer, mask_token(tokenizer))
     tokens_BT = torch.tensor([ids], device=model.embed.weight.device)
     hidden_ND = model.hidden(tokens_BT)[tokens_BT == mask_id]
-    top = model.head(hidden_ND).float().softmax(dim=-1).topk(num_candidates)
+    top = (
+        model.head(hidden_ND)
+        .float()
+        .softmax(dim=-1)
+        .topk(min(num_candidates, model.config.vocab_size))
+    )
     return [
         [
             Candidate(token_id, _text_of(tokenizer, token_id), probability)

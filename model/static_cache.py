@@ -31,7 +31,8 @@ class StaticLayerCache(LayerCache):
 
 
 class StaticCache(KVCache):
-    """As its base, but rows are never forgotten and the length lives on the device."""
+    """As its base, but its length is a tensor. Whoever fills it leaves all rows in it: one that has
+    ended goes on beside the others, unheard."""
 
     layer_class = StaticLayerCache
 
@@ -55,9 +56,6 @@ class StaticCache(KVCache):
     def positions(self, num_new: int) -> Tensor:
         """As the base class; a row that has ended stays at the model's last position."""
         return super().positions(num_new).clamp(max=self.max_seq_len - 1)
-
-    def keep_rows(self, rows: Tensor) -> None:
-        """Nothing: a finished row goes on beside the others, unheard."""
 
     def _slots(self, num_new: int) -> Tensor:
         return self.slot_1 + torch.arange(num_new, device=self.slot_1.device)

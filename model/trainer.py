@@ -1,4 +1,4 @@
-"""The training loop: one for pretraining, masked language modelling, sft and dpo.
+"""The training loop: one for every objective.
 
 In: a ``TrainJob``. Out: in ``out_dir``, ``metrics.jsonl`` as it goes, ``checkpoints/`` to resume
 from, and at the end the model in ``final/``. Everything that shapes the weights is a function of
