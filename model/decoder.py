@@ -103,7 +103,8 @@ class Decoder(LanguageModel):
             if self.config.input_residual:
                 x_BTD = self.stream_gains[index] * x_BTD + self.input_gains[index] * input_BTD
             values_BTKE = self._values(index, tokens_BT)
-            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start, values_BTKE)
+            own_mask = mask if sees_all else windowed
+            x_BTD = self.run_block(block, x_BTD, rope, own_mask, layer, start, values_BTKE)
         return self.norm(x_BTD)
 
     def _masks(self, tokens_BT: Tensor, documents_BT: Tensor | None) -> tuple[Mask, Mask]:

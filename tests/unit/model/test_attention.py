@@ -1,6 +1,7 @@
 """Attention under masks: every kernel's mask says what the dense one says."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_spans_are_the_documents_of_all_rows_one_after_another(window):
     flat = [x.transpose(1, 2).flatten(0, 1) for x in (q, k, v)]
     parts, starts = [], spans.starts_N.tolist()
     assert spans.starts_N.dtype == torch.int32
-    for start, stop in zip(starts, starts[1:], strict=False):
+    for start, stop in itertools.pairwise(starts):
         assert 0 < stop - start <= spans.longest
         here = [x[start:stop].transpose(0, 1)[None] for x in flat]
         back = torch.arange(stop - start)[:, None] - torch.arange(stop - start)
@@ -112,9 +113,9 @@ def test_a_decoder_says_the_same_with_flex_masks(tiny, changes, with_documents):
 
 def test_what_cannot_be_had_is_refused_with_the_reason():
     assert choose_backend("auto", CPU, torch.float32, 64) == "sdpa"
-    with pytest.raises(ValueError, match="flex.*gradients on a GPU only.*auto"):
+    with pytest.raises(ValueError, match=r"flex.*gradients on a GPU only.*auto"):
         choose_backend("flex", CPU, torch.float32, 64)
-    with pytest.raises(ValueError, match="varlen.*needs a GPU"):
+    with pytest.raises(ValueError, match=r"varlen.*needs a GPU"):
         choose_backend("varlen", CPU, torch.bfloat16, 64)
     gpu = torch.device("cuda")  # nothing is asked of it
     assert choose_backend("auto", gpu, torch.float32, 64) != "varlen"
