@@ -28,6 +28,7 @@ Backend = Literal["sdpa", "flex", "varlen"]
 
 BLOCK = 128  # positions in a side of flex's blocks: its kernels' default
 MAX_FLASH_HEAD_WIDTH = 256
+MIN_FLEX_HEAD_WIDTH = 16
 
 
 class Blocks(NamedTuple):
@@ -62,7 +63,7 @@ def choose_backend(
     """
     reasons = {
         "sdpa": None,
-        "flex": why_no_flex(device),
+        "flex": why_no_flex(device, head_width),
         "varlen": why_no_varlen(device, dtype, head_width),
     }
     if asked == "auto":
@@ -86,10 +87,12 @@ def why_no_varlen(device: torch.device, dtype: torch.dtype, head_width: int) -> 
     return None
 
 
-def why_no_flex(device: torch.device) -> str | None:
+def why_no_flex(device: torch.device, head_width: int) -> str | None:
     """What stands in the way of training with flex attention, if anything."""
     if device.type != "cuda":
         return f"has gradients on a GPU only, not on {device.type}"
+    if head_width < MIN_FLEX_HEAD_WIDTH:
+        return f"needs heads of at least 16 numbers, not {head_width}"
     if importlib.util.find_spec("triton") is None:
         return "needs triton: pip install triton"
     return None

@@ -121,5 +121,7 @@ def test_what_cannot_be_had_is_refused_with_the_reason():
     assert choose_backend("auto", gpu, torch.float32, 64) != "varlen"
     with pytest.raises(ValueError, match="bf16"):
         choose_backend("varlen", gpu, torch.float32, 64)
+    with pytest.raises(ValueError, match="at least 16"):
+        choose_backend("flex", gpu, torch.bfloat16, 8)
     with pytest.raises(ValueError, match="256"):
         choose_backend("varlen", gpu, torch.bfloat16, 320)
