@@ -8,7 +8,6 @@ from model.decoder import Decoder
 from model.generate import generate, stream
 from model.sampling import Sampling
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 PROMPTS = [[5, 6, 7, 8, 9], [11], [3, 4, 3], [250] * 12]
 
 
