@@ -6,7 +6,8 @@ import torch
 from model.decoder import Decoder
 from model.job import OptimConfig
 from model.muon import Muon, Together, orthogonal
-from model.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate
+from model.optim import make_optimizer, parameter_groups, set_learning_rate
+from model.schedule import learning_rate
 
 STEPS = 100
 
