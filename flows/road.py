@@ -113,7 +113,7 @@ def curate(params: Params, run: Run) -> Corpus:
 
 
 def encode(params: Params, corpus: Corpus, run: Run) -> ArtifactRef:
-    """A mixture to a vocabulary, or that of the model to start from, and with it to token shards."""
+    """A mixture to a vocabulary, or to that of a model given, and with it to token shards."""
     texts = {"documents": [corpus.mixture], "tokenizer": [_vocabulary(params, corpus, run)]}
     return run(tokens, TokensConfig(), texts)
 

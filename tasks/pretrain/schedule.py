@@ -18,9 +18,9 @@ NEAR_SHARE = 0.01  # of the steps: a decay that begins so near a phase begins wi
 class Phase(NamedTuple):
     """A mixture and the step, from 0, that is the first to be drawn from it."""
 
-    name: str
     first_step: int
     weights: dict[str, float]
+    name: str = "main"
 
 
 def first_decay_step(

@@ -106,7 +106,7 @@ def phase_schedule(
         if found and found[-1].first_step == first_step:
             found.pop()  # the phase before is shorter than half a step
         if first_step < num_steps:
-            found.append(Phase(phase["name"], first_step, weights))
+            found.append(Phase(first_step, weights, phase["name"]))
         past += phase["target_tokens"]
     return found
 
