@@ -40,10 +40,11 @@ from matplotlib import pyplot as plt
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 VOCAB_SIZE = 768
 NUM_FACTS = 4
+NUM_TIMES = 2  # that a document says its facts once more
 # The value right after the name: what two layers can learn to look up in minutes.
 FACTS = Facts(
-    sentence=" The word of {name} {value}.",
-    question=" The word of {name}",
+    sentence=" {name} {value}.",
+    question=" {name}",
     names=CITIES,
     values=(
         *("amber", "anchor", "apple", "basin", "button", "candle", "carpet", "cherry", "copper"),
@@ -95,8 +96,8 @@ def _document(
     tokenizer: Tokenizer, text_ids: Sequence[int], length: int, rng: random.Random
 ) -> Iterator[int]:
     sentences = [chat.encode_text(tokenizer, text) for text in _sentences(rng)]
-    again = rng.sample(sentences, len(sentences))
-    room = max(0, length - 2 - 2 * sum(map(len, sentences)))
+    again = [s for _ in range(NUM_TIMES) for s in rng.sample(sentences, len(sentences))]
+    room = max(0, length - 2 - (1 + NUM_TIMES) * sum(map(len, sentences)))
     start, done = rng.randrange(len(text_ids) - room), 0
     yield chat.special_id(tokenizer, chat.BOS)
     for sentence in sentences:
@@ -120,8 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--short", type=int, default=128, help="tokens of the first context")
-    parser.add_argument("--factor", type=int, default=4, help="how many times longer it becomes")
+    parser.add_argument("--short", type=int, default=64, help="tokens of the first context")
+    parser.add_argument("--factor", type=int, default=8, help="how many times longer it becomes")
     parser.add_argument("--steps", type=int, default=1_200)
     parser.add_argument("--steps-after", type=int, default=60)
     parser.add_argument("--lr", type=float, default=0.01)
@@ -143,11 +144,11 @@ def main() -> None:
         objective="pretrain",
         model=ModelConfig(
             vocab_size=tokenizer.get_vocab_size(),
-            width=128,
-            n_layers=3,
-            n_heads=4,
-            n_kv_heads=4,
-            mlp_width=256,
+            width=64,
+            n_layers=2,
+            n_heads=2,
+            n_kv_heads=2,
+            mlp_width=128,
             max_seq_len=args.short,
         ),
         tokenizer=str(tokenizer_path),
@@ -164,7 +165,7 @@ def main() -> None:
     shutil.rmtree(job.out_dir, ignore_errors=True)
     train(job)
     print(f"first training: {_cpu_seconds():.0f} CPU seconds")
-    lengths = [args.short, *(args.short * n for n in (2, 3, 4) if n <= args.factor)]
+    lengths = [args.short, *(args.short * n for n in (2, 4, 6, 8) if n <= args.factor)]
     grids = {}
 
     def ask(name: str, model) -> None:
