@@ -248,9 +248,9 @@ def main() -> None:
     parser.add_argument("--check-steps", type=int, default=4)
     parser.add_argument("--check-lr", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument(
-        "--powers", type=int, nargs="+", default=[-9, -8, -7, -6, -5, -4], help="rates 2^power"
+        "--powers", type=int, nargs="+", default=[-12, -11, -10, -9, -8, -7], help="rates 2^power"
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
