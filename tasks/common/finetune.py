@@ -1,6 +1,6 @@
 """The settings of fine-tuning a few parameters beside a frozen model, for the stages that do it."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,3 +61,11 @@ class FinetuneParams(BaseModel):
     def can_be_trained_on(self) -> bool:
         """Whether what comes out is a checkpoint that training takes."""
         return self.method not in ("adapter", "prefix")
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """What shapes the result of a stage whose configuration has a ``finetune``: nothing of that
+    where every parameter is trained."""
+    values: dict[str, Any] = config.model_dump(mode="json", exclude={"finetune"})
+    settings = config.finetune.as_job()
+    return values | ({"finetune": settings.to_json_dict()} if settings else {})

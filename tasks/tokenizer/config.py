@@ -18,6 +18,12 @@ class TokenizerConfig(BaseModel):
             "nothing. Goes with the model bytes-demo, longer train.seq_len, mix.bytes_per_token = 1"
         ),
     )
+    adopt: str = Field(
+        "",
+        title="Adopt",
+        description="A tokenizer.json, or a checkpoint's folder, to use as it is; empty: learn "
+        "one as the other fields say",
+    )
     vocab_size: int = Field(
         4096, ge=320, le=262_144, title="Vocabulary size", description="Entries, special ones too"
     )

@@ -1,7 +1,12 @@
-"""The tokenizer stage: a mixed corpus in, ``tokenizer.json`` out."""
+"""The tokenizer stage: a mixed corpus in, ``tokenizer.json`` out; or one of the user's as it is."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+from model.chat import load_tokenizer
+from tasks.common.files import sha256_of
 from tasks.common.mixture import TRAIN, read_mixture
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
@@ -14,8 +19,13 @@ TOKENIZER_NAME = "tokenizer.json"
 
 
 def run(context: StageContext, config: TokenizerConfig) -> Outcome:
-    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture; or
-    write the one of plain bytes, which there is nothing to learn for."""
+    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture.
+
+    Or write the one of plain bytes, which there is nothing to learn for; or adopt one that is
+    given, so that a model that knows it can be trained on.
+    """
+    if config.adopt:
+        return _adopt(context, _adopted_path(config))
     if config.kind == "bytes":
         tokenizer = byte_tokenizer()
         tokenizer.save(str(context.path / TOKENIZER_NAME))
@@ -43,6 +53,33 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
     return Outcome(metrics={"vocab_size": tokenizer.get_vocab_size(), "train_bytes": num_bytes})
 
 
+def _adopt(context: StageContext, path: Path) -> Outcome:
+    """Copy a tokenizer byte for byte: what compares it with a model's wants no other."""
+    size = load_tokenizer(path).get_vocab_size(with_added_tokens=True)
+    shutil.copyfile(path, context.path / TOKENIZER_NAME)
+    context.log.info("%d entries, adopted from %s", size, path)
+    return Outcome(metrics={"vocab_size": size, "train_bytes": 0})
+
+
+def _adopted_path(config: TokenizerConfig) -> Path:
+    given = Path(config.adopt)
+    path = given / TOKENIZER_NAME if given.is_dir() else given
+    if not path.is_file():
+        raise ValueError(
+            f"tokenizer.adopt={config.adopt}: there is no tokenizer; name a tokenizer.json or a "
+            "checkpoint's folder, such as `bloomery import-hf` writes"
+        )
+    return path
+
+
+def _identity(config: TokenizerConfig) -> Mapping[str, Any]:
+    if config.adopt:  # nothing else is heeded
+        return {"adopt": sha256_of(_adopted_path(config))}
+    if config.kind == "bytes":
+        return {"kind": config.kind}
+    return config.model_dump(mode="json", exclude={"adopt", "kind"})
+
+
 def _first_texts(corpus: Artifact, names: list[str], budget_bytes: int) -> Iterator[str]:
     for name in names:
         for table in read_tables(corpus.fetch(name)):
@@ -53,4 +90,11 @@ def _first_texts(corpus: Artifact, names: list[str], budget_bytes: int) -> Itera
                 yield text
 
 
-STAGE = Stage(name="tokenizer", version=2, config=TokenizerConfig, inputs=("documents",), run=run)
+STAGE = Stage(
+    name="tokenizer",
+    version=2,
+    config=TokenizerConfig,
+    inputs=("documents",),
+    run=run,
+    identity=_identity,
+)
