@@ -5,6 +5,7 @@ In: the figures of evaluations, in their order. Out: whether to stop, and the be
 into checkpoints, so that a run that was interrupted stops where an undisturbed one does.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,7 +36,8 @@ class EarlyStop:
         lower than the best by more than ``min_delta``."""
         if self.patience is None:
             return
-        if self.best and not figures["val_loss"] < self.best["val_loss"] - self.min_delta:
+        loss, to_beat = figures["val_loss"], self.best.get("val_loss", math.inf) - self.min_delta
+        if not loss < to_beat:  # nor is a NaN a gain
             self.num_without_gain += 1
             return
         self.best, self.num_without_gain = {"step": step, **figures}, 0

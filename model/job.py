@@ -66,12 +66,12 @@ class PretrainData(JsonConfig):
     groups: dict[str, list[str]]
     weights: dict[str, float]
     val: dict[str, list[str]] = field(default_factory=dict)
-    """A plain list is taken as one group."""
+    """A plain list is taken as one group; a group without shards is none."""
     phases: list[MixturePhase] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if isinstance(self.val, list | tuple):
-            object.__setattr__(self, "val", {"val": list(self.val)} if self.val else {})
+        val = {"val": self.val} if isinstance(self.val, list | tuple) else self.val
+        object.__setattr__(self, "val", {name: list(own) for name, own in val.items() if own})
         require(bool(self.groups), "groups must name at least one source", self.groups)
         for name, paths in self.groups.items():
             require(bool(paths), f"groups[{name!r}] must list at least one token shard", paths)
@@ -96,7 +96,7 @@ class PretrainData(JsonConfig):
     def from_json_dict(cls, data: dict[str, Any]) -> Self:
         """As the base class; held-out shards may be a plain list."""
         if isinstance(data, dict) and isinstance(data.get("val"), list):
-            data = data | {"val": {"val": data["val"]} if data["val"] else {}}
+            data = data | {"val": {"val": data["val"]}}
         return super(PretrainData, cls).from_json_dict(data)
 
 

@@ -209,7 +209,7 @@ class Trainer:
             self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
             self.early_stop.look(self.step, self.last_eval, self._export)
             if self.early_stop.is_over:
-                self._log("early_stop", step=self.step, best_step=self.early_stop.best["step"])
+                self._log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
         if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
             samples = write_samples(self.model, self.tokenizer, self.job)
             self._log("samples", step=self.step, samples=samples)
