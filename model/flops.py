@@ -8,6 +8,7 @@ for each multiply-add), and a device's peak, whose quotient with time is the MFU
 """
 
 import functools
+import math
 import time
 from dataclasses import dataclass
 
@@ -80,7 +81,8 @@ def peak_flops(device: torch.device) -> float | None:
     """FLOPs a second that one device can do at best; None for a card that is not in the table.
 
     On CUDA the published bf16 rate; on a CPU the fp32 matmul rate of this process's threads,
-    measured once (about 0.1 s): no data sheet knows how many of its cores are ours.
+    measured once (about 0.1 s): no data sheet knows how many of its cores are ours. Other
+    processes' share is not taken off: a busy machine lowers the MFU, not the peak.
     """
     if device.type == "cuda":
         return published_peak(torch.cuda.get_device_name(device))
@@ -95,16 +97,16 @@ def published_peak(card: str) -> float | None:
 
 @functools.cache
 def measured_peak(num_threads: int) -> float:
-    """Best of a few fp32 products of 1024 × 1024 matrices. ``num_threads`` is what torch uses now:
-    it is asked for only to measure again when that changes. Draws no random numbers."""
+    """Best of a few fp32 products of 1024 × 1024 matrices by ``num_threads`` threads, which torch
+    is set to, in time that they really ran. Draws no random numbers."""
     left = torch.full((_PROBE_SIZE, _PROBE_SIZE), 0.5)
     out = torch.mm(left, left)
-    best_seconds = float("inf")
+    least_seconds = math.inf
     for _ in range(_NUM_PROBES):
-        started = time.perf_counter()
+        started = time.process_time()
         torch.mm(left, left, out=out)
-        best_seconds = min(best_seconds, time.perf_counter() - started)
-    return 2 * _PROBE_SIZE**3 / best_seconds
+        least_seconds = min(least_seconds, time.process_time() - started)
+    return 2 * _PROBE_SIZE**3 * num_threads / least_seconds
 
 
 def _matrices(model: LanguageModel) -> list[tuple[int, bool]]:

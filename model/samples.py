@@ -16,6 +16,7 @@ from model.job import TrainJob
 from model.language_model import LanguageModel
 
 TEMPERATURE, TOP_P = 0.8, 0.95
+_MADE_FOR_STEPS = ("hidden", "stack", "run_block")  # that compute.py may replace
 
 
 def write_samples(
@@ -46,15 +47,16 @@ def write_samples(
 
 @contextmanager
 def _resting(model: LanguageModel) -> Iterator[None]:
-    """Without dropout, and uncompiled: a compiled step would be compiled anew for every length."""
-    was_training, compiled = model.training, model.__dict__.pop("hidden", None)
+    """Without dropout, and as the class has it: what was compiled for a step's shapes would be
+    compiled anew for every length."""
+    was_training, own = model.training, model.__dict__
+    set_aside = {name: own.pop(name) for name in _MADE_FOR_STEPS if name in own}
     model.eval()
     try:
         yield
     finally:
         model.train(was_training)
-        if compiled is not None:
-            model.__dict__["hidden"] = compiled
+        own.update(set_aside)
 
 
 def _begun(tokenizer: Tokenizer, prompt: str) -> list[int]:
