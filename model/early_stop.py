@@ -45,12 +45,18 @@ class EarlyStop:
 
     def finish(self, final: Path, export: Export) -> dict[str, Any]:
         """Leave the result in ``final``, whole or not at all; the figures that are its own."""
-        if not self.best:
+        if self.patience is None or not self.best:
             export(final)
             return {}
+        best = self._of(self.best["step"])
+        if not best.is_dir():
+            raise ValueError(
+                f"{best}, the best model of this run, is gone: start afresh in another out_dir, or "
+                "set early_stop_patience to null to take the last model"
+            )
         partial = final.with_name(f".{final.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self._of(self.best["step"]), partial)
+        shutil.copytree(best, partial)
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
         figures = {name: value for name, value in self.best.items() if name != "step"}

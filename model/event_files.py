@@ -32,6 +32,8 @@ class EventFile:
             for path in earlier:
                 path.unlink()
             earlier = []
+        self.goes_on = bool(earlier)
+        """Whether an earlier attempt has left its part."""
         number = 1 + int(earlier[-1].suffix[1:]) if earlier else 0
         self._file = (folder / PATTERN.replace("*", f"{number:04d}")).open("wb")
         self._write(0, _text(3, "brain.Event:2"))

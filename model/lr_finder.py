@@ -44,9 +44,9 @@ class RangeTest:
     points: list[Point]
     """``lr``, ``loss``, ``smoothed_loss``."""
     suggestion: float
-    diverged_at: float | None
-    """The rate at which the loss had risen, or was no number any more; None if none tried was too
-    high, and then the suggestion is a lower bound."""
+    is_bounded: bool
+    """Whether the loss rose again, by a quarter of its fall or beyond all bounds. If not, no rate
+    tried was too high, and the suggestion may be too low."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def range_test(
     if num_steps < 10:
         raise ValueError(f"a range test needs 10 steps or more; got {num_steps}")
     points: list[Point] = []
-    diverged_at = None
+    is_bounded = False
     mean, lowest = 0.0, math.inf
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(_short(job, folder, num_steps))
@@ -89,7 +89,7 @@ def range_test(
                 mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
                 smoothed = mean / (1 - SMOOTHING ** (step + 1))  # the mean began at nought
                 if not smoothed <= GIVES_UP_AT * lowest:  # nor is a NaN
-                    diverged_at = lr
+                    is_bounded = True
                     break
                 points.append({"lr": lr, "loss": loss, "smoothed_loss": smoothed})
                 lowest = min(lowest, smoothed)
@@ -100,7 +100,12 @@ def range_test(
         raise ValueError(
             f"the loss only rises from min_lr = {min_lr} on: lower min_lr, or look at the data"
         )
-    return RangeTest(points=points, suggestion=best["lr"] / SAFETY, diverged_at=diverged_at)
+    fall, rise = (abs(points[end]["smoothed_loss"] - best["smoothed_loss"]) for end in (0, -1))
+    return RangeTest(
+        points=points,
+        suggestion=best["lr"] / SAFETY,
+        is_bounded=is_bounded or rise > fall / 4,
+    )
 
 
 def sweep(
@@ -226,7 +231,7 @@ def _find(arguments: argparse.Namespace, job: TrainJob) -> RangeTest | Sweep:
         tested = range_test(job, num_steps=arguments.steps, **rates)
         for point in tested.points[:: max(1, len(tested.points) // 20)]:
             print(f"{point['lr']:10.2e}  {point['smoothed_loss']:8.4f}")
-        told = "" if tested.diverged_at else " or more: no rate tried was too high"
+        told = "" if tested.is_bounded else " or more: no rate tried was too high"
         print(f"suggestion: {tested.suggestion:.1e}{told}")
         return tested
     compared = sweep(job, arguments.sweep, num_steps=arguments.steps, on_run=_print_run)

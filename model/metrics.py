@@ -32,26 +32,34 @@ class MetricsLog:
         partial.replace(path)  # a reader tells by the new inode that the log has begun
         self._file = path.open("a", encoding="utf-8")
         self._curves = EventFile(path.parent / TENSORBOARD_FOLDER, step)
+        if not self._curves.goes_on:  # on a machine that has the log alone
+            for line in kept:
+                self._draw(json.loads(line))
 
     def write(self, event: str, **fields: Any) -> None:
         """One line, out of our hands when this returns."""
         self._file.write(json.dumps({"event": event, **fields}) + "\n")
         self._file.flush()
-        if event in ("step", "eval"):
-            self._curves.scalars(fields["step"], dict(curve_points(event, fields)))
-        for number, sample in enumerate(fields["samples"] if event == "samples" else ()):
-            self._curves.text(fields["step"], f"samples/{number}", sample_markdown(sample))
+        self._draw({"event": event, **fields})
 
     def close(self) -> None:
         """No more lines."""
         self._file.close()
         self._curves.close()
 
+    def _draw(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "step" | "eval":
+                self._curves.scalars(event["step"], dict(curve_points(event)))
+            case "samples":
+                for number, sample in enumerate(event["samples"]):
+                    self._curves.text(event["step"], f"samples/{number}", sample_markdown(sample))
 
-def curve_points(event: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+
+def curve_points(event: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The numbers of an event by the names of their curves: ``train/loss``, ``val/loss``,
     ``epochs/web``."""
-    for name, value in fields.items():
+    for name, value in event.items():
         if isinstance(value, dict):
             yield from ((f"{name}/{key}", float(number)) for key, number in value.items())
         elif isinstance(value, int | float) and name not in {"step", *_NO_CURVES}:
