@@ -82,7 +82,7 @@ class Loader(Protocol):
         """One fixed pass for evaluation, always the same. Does not move the loader."""
         ...
 
-    def documents(self, batch: TokenBatch) -> dict[str, list[int] | list[str]]:
+    def documents(self, batch: TokenBatch) -> Mapping[str, Sequence[int] | Sequence[str]]:
         """What a whole batch of this loader was made of: of each file the documents, by index in a
         token shard, by id in a file of records."""
         ...

@@ -21,7 +21,7 @@ class DiskFullError(OSError):
 
 @contextmanager
 def room_for(what: str, path: Path, num_bytes: int) -> Iterator[None]:
-    """A block that writes about ``num_bytes`` at ``path``, or has not the room to.
+    """A block that writes about ``num_bytes`` at ``path``; it does not begin without the room.
 
     Raises:
         DiskFullError: there are fewer bytes free, or the disk says within the block that it is
@@ -30,6 +30,13 @@ def room_for(what: str, path: Path, num_bytes: int) -> Iterator[None]:
     free_bytes = _free_bytes(path)
     if free_bytes < num_bytes:
         raise DiskFullError(_full(what, path, num_bytes, free_bytes))
+    with telling_when_full(what, path, num_bytes):
+        yield
+
+
+@contextmanager
+def telling_when_full(what: str, path: Path, num_bytes: int) -> Iterator[None]:
+    """A block that writes; as ``room_for``, without looking first."""
     try:
         yield
     except Exception as error:

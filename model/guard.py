@@ -90,37 +90,33 @@ class Guard:
                 return Trouble(batch, "stop", _values(loss, norm), in_a_row=1)
         return None
 
-    def stretch(self, trouble: Trouble) -> range:
-        """The batches that a rollback leaves out: this one and those just before it."""
-        return range(max(0, trouble.batch - self.config.rollback_batches + 1), trouble.batch + 1)
+    def roll_back(self, trouble: Trouble) -> tuple[int, dict[str, Any]]:
+        """Decide to leave out a batch and those just before it: the first of them, and the part of
+        the state that outlives going back."""
+        first = max(0, trouble.batch - self.config.rollback_batches + 1)
+        self.left_out |= set(range(first, trouble.batch + 1))
+        self.num_rollbacks += 1
+        return first, self._decided()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {
-            "left_out": sorted(self.left_out),
-            "refused": list(self._refused),
-            "num_rollbacks": self.num_rollbacks,
-            "losses": list(self._losses),
-            "norms": list(self._norms),
-        }
+        return self._decided() | {"losses": list(self._losses), "norms": list(self._norms)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         self.left_out = set(state["left_out"])
         self._refused = list(state["refused"])
         self.num_rollbacks = state["num_rollbacks"]
-        self._set_window(state)
-
-    def go_back(self, trouble: Trouble, state: Mapping[str, Any]) -> None:
-        """Forget what was seen since ``state`` was taken, but not what was decided."""
-        self.left_out |= set(self.stretch(trouble))
-        self.num_rollbacks += 1
-        self._set_window(state)
-
-    def _set_window(self, state: Mapping[str, Any]) -> None:
         for window, name in ((self._losses, "losses"), (self._norms, "norms")):
             window.clear()
             window.extend(state[name])
+
+    def _decided(self) -> dict[str, Any]:
+        return {
+            "left_out": sorted(self.left_out),
+            "refused": list(self._refused),
+            "num_rollbacks": self.num_rollbacks,
+        }
 
     def _judge(self, batch: int, loss: float, norm: float) -> Trouble | None:
         if batch in self._borders:
@@ -148,9 +144,7 @@ class Guard:
         spread = max(math.sqrt(variance), SMALLEST_SPREAD * abs(mean))
         return mean + self.config.spike_sigmas * spread
 
-    def _refuse(
-        self, batch: int, action: Literal["skip", "rollback", "stop"], why: str
-    ) -> Trouble:
+    def _refuse(self, batch: int, action: Literal["skip", "rollback", "stop"], why: str) -> Trouble:
         self._refused.append(batch)
         self.left_out.add(batch)
         return Trouble(batch, action, why, self._in_a_row())

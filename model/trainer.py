@@ -15,17 +15,19 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.adapters import add_adapters
-from model.batches import Loader, TokenBatch
+from model.batches import Loader, TokenBatch, mix
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
+    damaged_checkpoints,
     export_model,
+    forget_checkpoints,
     latest_checkpoint,
     load_checkpoint,
     load_model,
@@ -33,9 +35,11 @@ from model.checkpoint import (
 )
 from model.decoder import Decoder
 from model.distributed import Ranks
-from model.job import TrainJob
+from model.guard import Guard, Trouble
+from model.job import PretrainData, TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
+from model.moving_average import MovingAverage
 from model.objectives.base import objective_named
 from model.optim import learning_rate, make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
@@ -78,19 +82,27 @@ class Trainer:
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
         self.last_eval: dict[str, float] = {}
-        self._unchecked: list[tuple[int, Tensor, Tensor]] = []
-        self._resume()
+        self.guard = Guard(job.guard, _borders(job))
+        self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
+        damages = damaged_checkpoints(self.checkpoints)
+        self._resume(latest_checkpoint(self.checkpoints))
         if job.compile:  # after loading: the compiled module has the same parameters
             self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
+        for path, damage in damages.items():
+            log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
+            self._log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
         self._started = self._last_saved = self._last_logged = time.monotonic()
         self._first_step, self._tokens_logged = self.step, self._tokens_seen()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
+        if self.step == 0 and self.job.guard.may_roll_back:
+            self._save()
         while self.step < self.job.steps:
-            self._train_one_step()
+            if not self._train_one_step():
+                continue  # it went back to a checkpoint
             stopping = self.ranks.anyone(should_stop(), self.device)
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
@@ -110,16 +122,26 @@ class Trainer:
 
     # --- one step ------------------------------------------------------------------------------
 
-    def _train_one_step(self) -> None:
+    def _train_one_step(self) -> bool:
+        """Whether the run is a step further."""
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
-        means, grad_norm = self.accumulate(self.loader.next_batch())
+        batch = self.loader.next_batch()
+        if self.step in self.guard.left_out:
+            self._leave_out(batch, "left out by a rollback")
+            return True
+        means, grad_norm = self.accumulate(batch)
+        trouble = self.guard.look(self.step, means["loss"], grad_norm)
+        if trouble:
+            return self._refuse(batch, trouble)
         self.optimizer.step()
+        if self.average:
+            self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._unchecked.append((self.step, means["loss"], grad_norm))
         if self.step == 1 or self._every(self.job.log_every_steps):
             self._log_step(lr, means, grad_norm)
+        return True
 
     def accumulate(self, batch: TokenBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Leave the clipped gradient of the batch's mean loss in the model; give back the means
@@ -147,6 +169,63 @@ class Trainer:
     def _micro_batches(self, batch: TokenBatch) -> Iterator[TokenBatch]:
         rows = (self.job.micro_batch_size or self.job.batch_size) * self.loader.rows_per_sample
         return self.ranks.share(batch, self.loader.rows_per_sample).split(rows)
+
+    # --- updates that are not made -------------------------------------------------------------
+
+    def _refuse(self, batch: TokenBatch, trouble: Trouble) -> bool:
+        """Do what the guard says about a batch; whether the run is a step further.
+
+        Raises:
+            FloatingPointError: it says to stop, or has refused too many batches in a row.
+        """
+        if trouble.action == "stop":
+            self._stop(trouble)
+        if trouble.action == "skip":
+            self._leave_out(batch, trouble.why)
+        else:
+            self._roll_back(batch, trouble)
+        if trouble.in_a_row >= self.job.guard.max_skips_in_a_row:
+            if trouble.action == "skip":
+                self._save()
+            self._stop(trouble)
+        return trouble.action == "skip"
+
+    def _leave_out(self, batch: TokenBatch, why: str) -> None:
+        """Count a batch of which no update is made."""
+        self.optimizer.zero_grad(set_to_none=True)
+        # The same draws follow whether or not the batch was looked at before it was left out.
+        torch.manual_seed(mix(self.job.seed, self.step) >> 1)  # seeds are signed
+        self.step += 1
+        self._log("skipped", step=self.step, why=why, documents=self.loader.documents(batch))
+
+    def _roll_back(self, batch: TokenBatch, trouble: Trouble) -> None:
+        """Go on from the newest checkpoint before the batches that are left out."""
+        self.optimizer.zero_grad(set_to_none=True)
+        first, decided = self.guard.roll_back(trouble)
+        path = latest_checkpoint(self.checkpoints, first) or latest_checkpoint(self.checkpoints)
+        if path is None:  # not even of step 0: somebody has deleted them
+            self._stop(trouble)
+        self._resume(path)
+        self.guard.load_state_dict(self.guard.state_dict() | decided)
+        if self.ranks.rank == 0:
+            forget_checkpoints(self.checkpoints, self.step)
+        self._started, self._first_step = time.monotonic(), self.step
+        self._skip_clock()
+        self._log(
+            "rolled_back",
+            step=self.step,
+            from_step=trouble.step,
+            why=trouble.why,
+            documents=self.loader.documents(batch),
+        )
+
+    def _stop(self, trouble: Trouble) -> NoReturn:
+        in_a_row = f", after {trouble.in_a_row} refused in a row" * (trouble.in_a_row > 1)
+        raise FloatingPointError(
+            f"at step {trouble.step} {trouble.why}; training stops{in_a_row}. Lower optim.lr or "
+            "optim.clip_norm, or look at the data. Last good checkpoint: "
+            f"{latest_checkpoint(self.checkpoints)}"
+        )
 
     # --- evaluation ----------------------------------------------------------------------------
 
@@ -178,6 +257,10 @@ class Trainer:
     def _evaluate_and_log(self) -> None:
         self._check_finite()
         self.last_eval = self.evaluate()
+        if self.average:
+            with self.average.in_place():
+                averaged = self.evaluate()
+            self.last_eval |= {n.replace("val_", "val_ema_", 1): v for n, v in averaged.items()}
         if self.last_eval:
             self._log("eval", step=self.step, **self.last_eval)
         self._skip_clock()
@@ -203,14 +286,24 @@ class Trainer:
                 "job": _what_shapes_weights(self.job),
                 "loader": self.loader.state_dict(),
                 "last_eval": self.last_eval,
+                "guard": self.guard.state_dict(),
+                "num_averaged": self.average.num_updates if self.average else 0,
             }
-            path = save_checkpoint(self.checkpoints, self.step, self.model, self.optimizer, state)
+            guard = self.job.guard
+            path = save_checkpoint(
+                self.checkpoints,
+                self.step,
+                self.model,
+                self.optimizer,
+                state,
+                self.average.tensors() if self.average else None,
+                guard.rollback_batches if guard.may_roll_back else None,
+            )
             self._log("checkpoint", step=self.step, path=str(path))
         self._last_saved = time.monotonic()
         self._skip_clock()
 
-    def _resume(self) -> None:
-        path = latest_checkpoint(self.checkpoints)
+    def _resume(self, path: Path | None) -> None:
         if path is None:
             return
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
@@ -222,18 +315,24 @@ class Trainer:
         self.step = checkpoint.step
         self.loader.load_state_dict(checkpoint.state["loader"])
         self.last_eval = checkpoint.state["last_eval"]
+        self.guard.load_state_dict(checkpoint.state["guard"])
+        if self.average:
+            self.average.load(checkpoint.tensors, checkpoint.state["num_averaged"])
         log.info("resuming from %s", path)
 
     def _finish(self) -> None:
         if self.ranks.rank != 0:
             return
-        path = export_model(Path(self.job.out_dir) / "final", self.model, self.tokenizer_path)
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            path = export_model(Path(self.job.out_dir) / "final", self.model, self.tokenizer_path)
         self._log(
             "done",
             step=self.step,
             path=str(path),
             epochs=self.loader.epochs(),
             tokens=self.loader.tokens(),
+            skipped_batches=len(self.guard.left_out),
+            rollbacks=self.guard.num_rollbacks,
             **self.last_eval,
         )
 
@@ -276,22 +375,11 @@ class Trainer:
         self._skip_clock()
 
     def _check_finite(self) -> None:
-        """Read losses and gradient norms since the last look; one look for many steps keeps a GPU
-        busy. Whatever is saved or reported is looked at first."""
-        if not self._unchecked:
-            return
-        numbers = torch.stack(
-            [torch.stack([loss, norm.double()]) for _, loss, norm in self._unchecked]
-        )
-        for (step, *_), (loss, norm) in zip(self._unchecked, numbers.tolist(), strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                good = latest_checkpoint(self.checkpoints)
-                raise FloatingPointError(
-                    f"at step {step} the loss is {loss} and its gradient's norm {norm}; training "
-                    "stops. Lower optim.lr or optim.clip_norm, or look at the data. Last good "
-                    f"checkpoint: {good}"
-                )
-        self._unchecked.clear()
+        """Whatever is saved or reported is looked at first; one look for many steps keeps a GPU
+        busy."""
+        trouble = self.guard.not_finite()
+        if trouble:
+            self._stop(trouble)
 
     def _tokens_per_second(self) -> int | None:
         """Since the last line; None right after a pause, when nothing has been trained since."""
@@ -369,6 +457,12 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
             )
 
 
+def _borders(job: TrainJob) -> list[int]:
+    """The batches at which the mixture changes, and losses with it."""
+    phases = job.data.phases if isinstance(job.data, PretrainData) else []
+    return [phase.first_step for phase in phases]
+
+
 def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Tensor | None:
     """Of every token of the vocabulary, where the loss is also told in bits per byte."""
     if not objective_named(job.objective).in_bytes:
@@ -381,7 +475,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "optim", "seed"),
+        *("finetune", "optim", "ema_decay", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()
