@@ -120,7 +120,8 @@ class Guard:
 
     def _judge(self, batch: int, loss: float, norm: float) -> Trouble | None:
         if batch in self._borders:
-            self._losses.clear(), self._norms.clear()
+            self._losses.clear()
+            self._norms.clear()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self._refuse(batch, self.config.on_nonfinite, _values(loss, norm))
         if self.config.on_spike != "ignore":
@@ -132,7 +133,8 @@ class Guard:
                 if value > limit:
                     why = f"the {name} leaps to {value:.4g}, the limit being {limit:.4g}"
                     return self._refuse(batch, self.config.on_spike, why)
-        self._losses.append(loss), self._norms.append(norm)
+        self._losses.append(loss)
+        self._norms.append(norm)
         return None
 
     def _limit(self, window: Sequence[float]) -> float:
