@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from model.disk import room_for
 from model.job import TrainJob
 from model.process import run_job
 from tasks.common.stage import Outcome, StageContext
@@ -45,15 +46,24 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         should_stop=context.should_stop,
         num_processes=context.machine.num_training_processes,
     )
-    shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
-    shutil.copyfile(folder / METRICS_NAME, context.path / METRICS_NAME)
+    made = [path for path in (folder / "final").rglob("*") if path.is_file()]
+    num_bytes = sum(path.stat().st_size for path in (*made, folder / METRICS_NAME))
+    with room_for("the trained model's artifact", context.path, num_bytes):
+        shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
+        shutil.copyfile(folder / METRICS_NAME, context.path / METRICS_NAME)
     return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
 
 
 def read_curve(path: Path, event: str) -> list[dict[str, Any]]:
-    """The entries of one kind (``step``, ``eval``) in a ``metrics.jsonl``."""
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    return [entry for entry in entries if entry["event"] == event]
+    """The entries of one kind (``step``, ``eval``) in a ``metrics.jsonl``, without those of steps
+    that were rolled back."""
+    found: list[dict[str, Any]] = []
+    for entry in map(json.loads, path.read_text().splitlines()):
+        if entry["event"] == "rolled_back":
+            found = [each for each in found if each["step"] <= entry["step"]]
+        elif entry["event"] == event:
+            found.append(entry)
+    return found
 
 
 class _Listener:
@@ -71,6 +81,22 @@ class _Listener:
                 self._context.log.info("%s", _step_line(event))
             case "eval":
                 self._context.log.info("%s", _eval_line(event))
+            case "skipped":
+                self._context.log.warning("%s", _skipped_line(event))
+            case "rolled_back":
+                self._context.log.warning(
+                    "step %d: %s; going back to step %d",
+                    event["from_step"],
+                    event["why"],
+                    event["step"],
+                )
+            case "damaged_checkpoint":
+                self._context.log.warning(
+                    "%s is damaged (%s); going on from step %d",
+                    event["path"],
+                    event["damage"],
+                    event["step"],
+                )
             case "resumed":
                 self._context.log.info("resumed at step %d", event["step"])
             case "checkpoint":
@@ -129,6 +155,14 @@ def _step_line(event: dict[str, Any]) -> str:
         f"step {event['step']}/{event['steps']}: loss {event['loss']:.3f}{extra}, "
         f"lr {event['lr']:.2e}, {event['tokens_per_second']:,} tokens/s, "
         f"{event['eta_seconds']:.0f} s to go"
+    )
+
+
+def _skipped_line(event: dict[str, Any]) -> str:
+    num_documents = sum(map(len, event["documents"].values()))
+    return (
+        f"step {event['step']}: no update is made of this batch ({event['why']}); "
+        f"{num_documents} documents: bloomery lineage ARTIFACT --skipped lists them"
     )
 
 

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.robustness import RobustnessConfig
+
 
 class DpoConfig(BaseModel):
     """DPO (Rafailov et al. 2023, arXiv:2305.18290), with the input model as the reference."""
@@ -30,3 +32,4 @@ class DpoConfig(BaseModel):
     eval_every_steps: int = Field(50, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.robustness import RobustnessConfig
+
 
 class PretrainConfig(BaseModel):
     """Next-token training from nothing on a mixture of token shards."""
@@ -35,6 +37,7 @@ class PretrainConfig(BaseModel):
     eval_every_steps: int = Field(200, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(20, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)
 
     @property
     def train_tokens(self) -> int:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.robustness import RobustnessConfig
+
 
 class SftConfig(BaseModel):
     """Training on what the assistant says in conversations, and on nothing else."""
@@ -20,3 +22,4 @@ class SftConfig(BaseModel):
     eval_every_steps: int = Field(100, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)

@@ -279,7 +279,7 @@ def test_a_batch_unlike_all_others_is_a_leap(make_job, tokenizer, tmp_path):
             noise = [ids[0], *(rng.randrange(20, VOCAB_SIZE) for _ in ids[2:]), ids[-1]]
             out.add(noise if number == 31 else ids)
     data = PretrainData(groups={"odd": [str(tmp_path / "odd.bin")]}, weights={"odd": 1.0})
-    guard = GuardConfig(on_spike="skip", window_steps=16, spike_sigmas=4)
+    guard = GuardConfig(on_spike="skip", window_steps=8)
     job = make_job("pretrain", data=data, steps=60, batch_size=4, guard=guard, eval_every_steps=100)
     train(job)
     skipped = events(job, "skipped")
