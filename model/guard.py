@@ -3,7 +3,7 @@
 In: each step's loss and gradient norm, before the update is made. Out: nothing, or a ``Trouble``
 that says what to do instead. What has been seen and decided is a few numbers that go into the
 checkpoint, so that a run that is stopped and resumed decides as one that was not. Doing it (leaving
-out an update, going back to a checkpoint) is the trainer's.
+out an update, going back to a checkpoint) is ``refusals.py``'s.
 
 Where no update may be refused (non-finite: stop, leaps: ignore) the numbers stay where they are and
 are looked at before anything is saved or reported. Where one may, the host reads two numbers before
@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.job import GuardConfig
+from model.job import GuardConfig, PretrainData, TrainJob
 
 SMALLEST_SPREAD = 0.01  # of the mean: a window in which nothing moves makes no leap of a ripple
 
@@ -62,6 +62,12 @@ class Guard:
         self._losses: deque[float] = deque(maxlen=config.window_steps)
         self._norms: deque[float] = deque(maxlen=config.window_steps)
         self._unread: list[tuple[int, Tensor]] = []
+
+    @classmethod
+    def of(cls, job: TrainJob) -> "Guard":
+        """A job's guard: where its mixture changes, its losses may leap."""
+        phases = job.data.phases if isinstance(job.data, PretrainData) else []
+        return cls(job.guard, [phase.first_step for phase in phases])
 
     def look(self, batch: int, loss: Tensor, norm: Tensor) -> Trouble | None:
         """Whether the update of a batch is in trouble; all ranks are told the same.

@@ -5,7 +5,7 @@ In: a model after each update. Out: averages of its trained parameters in float3
 in for them while the model is evaluated or exported.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -46,6 +46,11 @@ class MovingAverage:
             yield
         finally:
             self._fill(own)
+
+    def measured(self, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """What ``evaluate`` says of the averages: ``val_…`` becomes ``val_ema_…``."""
+        with self.in_place():
+            return {n.replace("val_", "val_ema_", 1): v for n, v in evaluate().items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """The averages, by parameter."""

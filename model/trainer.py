@@ -15,34 +15,35 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.adapters import add_adapters
-from model.batches import Loader, TokenBatch, mix
+from model.batches import Loader, TokenBatch
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
     damaged_checkpoints,
     export_model,
-    forget_checkpoints,
     latest_checkpoint,
     load_checkpoint,
     load_model,
     save_checkpoint,
 )
+from model.compute import Compute
 from model.decoder import Decoder
 from model.distributed import Ranks
-from model.guard import Guard, Trouble
-from model.job import PretrainData, TrainJob
+from model.guard import Guard
+from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
 from model.moving_average import MovingAverage
 from model.objectives.base import objective_named
 from model.optim import learning_rate, make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
+from model.refusals import leave_out, refuse, stop
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,13 @@ class Trainer:
     def __init__(self, job: TrainJob) -> None:
         self.job = job
         self.device = pick_device(job.device)
-        if job.threads is not None:
-            torch.set_num_threads(job.threads)
         torch.manual_seed(job.seed)
         self.ranks = Ranks.join(self.device)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
         tokenizer = load_tokenizer(self.tokenizer_path)
         self.model = _initial_model(job).to(self.device)
+        self.compute = Compute(job, self.device)
+        self.compute.prepare(self.model)
         _check_fit(job, self.model, tokenizer)
         objective = objective_named(job.objective)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
@@ -82,12 +83,11 @@ class Trainer:
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
         self.last_eval: dict[str, float] = {}
-        self.guard = Guard(job.guard, _borders(job))
+        self.guard = Guard.of(job)
         self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
         damages = damaged_checkpoints(self.checkpoints)
-        self._resume(latest_checkpoint(self.checkpoints))
-        if job.compile:  # after loading: the compiled module has the same parameters
-            self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
+        threads = self._resume(latest_checkpoint(self.checkpoints))
+        torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
         for path, damage in damages.items():
             log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
@@ -128,12 +128,12 @@ class Trainer:
         set_learning_rate(self.optimizer, lr)
         batch = self.loader.next_batch()
         if self.step in self.guard.left_out:
-            self._leave_out(batch, "left out by a rollback")
+            leave_out(self, batch, "left out by a rollback")
             return True
         means, grad_norm = self.accumulate(batch)
         trouble = self.guard.look(self.step, means["loss"], grad_norm)
         if trouble:
-            return self._refuse(batch, trouble)
+            return refuse(self, batch, trouble)
         self.optimizer.step()
         if self.average:
             self.average.update()
@@ -149,8 +149,8 @@ class Trainer:
         count = max(1, self.criterion.count(batch))
         means = self._zeros()
         for micro in self._micro_batches(batch):
-            with self._autocast():
-                sums = self.criterion.sums(self.model, micro.to(self.device))
+            with self.compute.autocast():
+                sums = self.criterion.sums(self.model, self.compute.fit(micro).to(self.device))
             (sums["loss"] / count).backward()
             _add_into(means, sums, count)
         self.ranks.add(means.values())
@@ -170,63 +170,6 @@ class Trainer:
         rows = (self.job.micro_batch_size or self.job.batch_size) * self.loader.rows_per_sample
         return self.ranks.share(batch, self.loader.rows_per_sample).split(rows)
 
-    # --- updates that are not made -------------------------------------------------------------
-
-    def _refuse(self, batch: TokenBatch, trouble: Trouble) -> bool:
-        """Do what the guard says about a batch; whether the run is a step further.
-
-        Raises:
-            FloatingPointError: it says to stop, or has refused too many batches in a row.
-        """
-        if trouble.action == "stop":
-            self._stop(trouble)
-        if trouble.action == "skip":
-            self._leave_out(batch, trouble.why)
-        else:
-            self._roll_back(batch, trouble)
-        if trouble.in_a_row >= self.job.guard.max_skips_in_a_row:
-            if trouble.action == "skip":
-                self._save()
-            self._stop(trouble)
-        return trouble.action == "skip"
-
-    def _leave_out(self, batch: TokenBatch, why: str) -> None:
-        """Count a batch of which no update is made."""
-        self.optimizer.zero_grad(set_to_none=True)
-        # The same draws follow whether or not the batch was looked at before it was left out.
-        torch.manual_seed(mix(self.job.seed, self.step) >> 1)  # seeds are signed
-        self.step += 1
-        self._log("skipped", step=self.step, why=why, documents=self.loader.documents(batch))
-
-    def _roll_back(self, batch: TokenBatch, trouble: Trouble) -> None:
-        """Go on from the newest checkpoint before the batches that are left out."""
-        self.optimizer.zero_grad(set_to_none=True)
-        first, decided = self.guard.roll_back(trouble)
-        path = latest_checkpoint(self.checkpoints, first) or latest_checkpoint(self.checkpoints)
-        if path is None:  # not even of step 0: somebody has deleted them
-            self._stop(trouble)
-        self._resume(path)
-        self.guard.load_state_dict(self.guard.state_dict() | decided)
-        if self.ranks.rank == 0:
-            forget_checkpoints(self.checkpoints, self.step)
-        self._started, self._first_step = time.monotonic(), self.step
-        self._skip_clock()
-        self._log(
-            "rolled_back",
-            step=self.step,
-            from_step=trouble.step,
-            why=trouble.why,
-            documents=self.loader.documents(batch),
-        )
-
-    def _stop(self, trouble: Trouble) -> NoReturn:
-        in_a_row = f", after {trouble.in_a_row} refused in a row" * (trouble.in_a_row > 1)
-        raise FloatingPointError(
-            f"at step {trouble.step} {trouble.why}; training stops{in_a_row}. Lower optim.lr or "
-            "optim.clip_norm, or look at the data. Last good checkpoint: "
-            f"{latest_checkpoint(self.checkpoints)}"
-        )
-
     # --- evaluation ----------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -239,8 +182,8 @@ class Trainer:
         for batch in self.val_loader.sweep(self.job.eval_batches):
             count += self.criterion.count(batch)
             for micro in self._micro_batches(batch):
-                micro = micro.to(self.device)
-                with self._autocast():
+                micro = self.compute.fit(micro).to(self.device)
+                with self.compute.autocast():
                     _add_into(totals, self.criterion.sums(self.model, micro), 1)
                 num_bytes += self._target_bytes(micro)
         self.model.train()
@@ -258,9 +201,7 @@ class Trainer:
         self._check_finite()
         self.last_eval = self.evaluate()
         if self.average:
-            with self.average.in_place():
-                averaged = self.evaluate()
-            self.last_eval |= {n.replace("val_", "val_ema_", 1): v for n, v in averaged.items()}
+            self.last_eval |= self.average.measured(self.evaluate)
         if self.last_eval:
             self._log("eval", step=self.step, **self.last_eval)
         self._skip_clock()
@@ -286,6 +227,7 @@ class Trainer:
                 "job": _what_shapes_weights(self.job),
                 "loader": self.loader.state_dict(),
                 "last_eval": self.last_eval,
+                "threads": torch.get_num_threads(),
                 "guard": self.guard.state_dict(),
                 "num_averaged": self.average.num_updates if self.average else 0,
             }
@@ -303,9 +245,10 @@ class Trainer:
         self._last_saved = time.monotonic()
         self._skip_clock()
 
-    def _resume(self, path: Path | None) -> None:
+    def _resume(self, path: Path | None) -> int | None:
+        """Go on from a checkpoint, if there is one; gives back the threads it was made with."""
         if path is None:
-            return
+            return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
         _check_same_job(checkpoint.state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
@@ -319,6 +262,7 @@ class Trainer:
         if self.average:
             self.average.load(checkpoint.tensors, checkpoint.state["num_averaged"])
         log.info("resuming from %s", path)
+        return self.job.threads or checkpoint.state.get("threads")
 
     def _finish(self) -> None:
         if self.ranks.rank != 0:
@@ -353,6 +297,7 @@ class Trainer:
             objective=self.job.objective,
             num_parameters=self.model.num_parameters(),
             device=str(self.device),
+            threads=torch.get_num_threads(),
             processes=self.ranks.world,
             records_too_long=too_long,
         )
@@ -371,6 +316,7 @@ class Trainer:
             tokens=self._tokens_seen(),
             tokens_per_second=self._tokens_per_second(),
             eta_seconds=round(seconds_a_step * (self.job.steps - self.step), 1),
+            **self.compute.recompiles(),
         )
         self._skip_clock()
 
@@ -379,7 +325,7 @@ class Trainer:
         busy."""
         trouble = self.guard.not_finite()
         if trouble:
-            self._stop(trouble)
+            stop(self, trouble)
 
     def _tokens_per_second(self) -> int | None:
         """Since the last line; None right after a pause, when nothing has been trained since."""
@@ -395,11 +341,6 @@ class Trainer:
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return contextlib.nullcontext()  # a CPU's bf16 is slower than its fp32
 
 
 def pick_device(name: str) -> torch.device:
@@ -457,12 +398,6 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
             )
 
 
-def _borders(job: TrainJob) -> list[int]:
-    """The batches at which the mixture changes, and losses with it."""
-    phases = job.data.phases if isinstance(job.data, PretrainData) else []
-    return [phase.first_step for phase in phases]
-
-
 def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Tensor | None:
     """Of every token of the vocabulary, where the loss is also told in bits per byte."""
     if not objective_named(job.objective).in_bytes:
@@ -475,7 +410,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "optim", "ema_decay", "seed"),
+        *("finetune", "optim", "ema_decay", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()
