@@ -26,9 +26,18 @@ class TrainingLog:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """All lines of a file; a trainer that is still writing may have left the last one half."""
+        """The lines of a file, without those of steps that were rolled back; a trainer that is
+        still writing may have left the last one half."""
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return cls([json.loads(line) for line in lines if line.endswith("\n") and line.strip()])
+        events: list[Event] = []
+        for line in lines:
+            if not line.endswith("\n") or not line.strip():
+                continue
+            event = json.loads(line)
+            if event["event"] == "rolled_back":
+                events = [e for e in events if e.get("step", 0) <= event["step"]]
+            events.append(event)
+        return cls(events)
 
     def of(self, kind: str) -> list[Event]:
         """Those of one kind: ``step``, ``eval``, ``samples`` …"""
