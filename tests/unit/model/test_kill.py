@@ -17,12 +17,12 @@ from model.trainer import train
 
 ROOT = Path(__file__).parents[3]
 START = [sys.executable, "-m"]
-STEPS = 240
+STEPS = 160
 # So easily alarmed that this calm run is rolled back several times.
 WATCHFUL = GuardConfig(
     on_spike="rollback",
     window_steps=16,
-    spike_sigmas=3,
+    spike_sigmas=5,
     rollback_batches=3,
     max_skips_in_a_row=STEPS,
 )
@@ -115,17 +115,22 @@ def killed_job(make_job, data, base_model):
 
 
 def wait_for_moment(out_dir: Path, rng: random.Random, is_running) -> None:
-    """Until some moment after work has begun: now and then the middle of a save."""
+    """Until a few steps after work has begun, and then some moment; or the middle of a save."""
     log = out_dir / "metrics.jsonl"
-    begun = log.stat().st_ino if log.exists() else None
-    while is_running() and (not log.exists() or log.stat().st_ino == begun):
+    before = log.stat().st_ino if log.exists() else None
+    while is_running() and (not log.exists() or log.stat().st_ino == before):
         time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.08))
+    begun, wanted = num_lines(log), rng.randrange(9)
+    while is_running() and num_lines(log) < begun + wanted:
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.01))
     if rng.random() < 0.5:
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline and is_running():
-            if any((out_dir / "checkpoints").glob(".step-*.part")):
-                return
+        while is_running() and not any((out_dir / "checkpoints").glob(".step-*.part")):
+            pass
+
+
+def num_lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
 def alive(pid: int) -> bool:
