@@ -5,6 +5,7 @@ In: token shards by source, and weights. Out: ``TokenBatch``es in which every po
 Shape suffixes: B rows, T positions.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ class PackedLoader:
         self._phase = 0
         self.counts = dict.fromkeys(self.sources, 0)
         self._before_phase = dict(self.counts)
+        self.parts: dict[str, PackedLoader] = {}
+        """Of held-out data: the groups, to be measured one by one."""
 
     @property
     def vocab_size(self) -> int:
@@ -105,13 +108,14 @@ class PackedLoader:
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """One fixed pass for evaluation: the same windows every time, from all over the shards.
         Does not move the loader."""
-        places = [
+        places = (
             (name, shuffled(i, source.num_windows, order_key(0, name, 0)))
             for name, source in self.sources.items()
             for i in range(source.num_windows)
-        ]
-        for start in batch_starts(len(places), self.batch_size, max_batches):
-            yield self._packed(places[start : start + self.batch_size])
+        )
+        num_windows = sum(source.num_windows for source in self.sources.values())
+        for _ in batch_starts(num_windows, self.batch_size, max_batches):
+            yield self._packed(list(itertools.islice(places, self.batch_size)))
 
     def documents(self, batch: TokenBatch) -> dict[str, list[int]]:
         """Token shard → the indices in it of the documents that a batch was cut from."""
@@ -191,12 +195,20 @@ def _units(weights: Mapping[str, float]) -> dict[str, int]:
 def make_packed_loaders(
     kind: Callable[..., PackedLoader], job: TrainJob
 ) -> tuple[PackedLoader, PackedLoader | None]:
-    """A job's training data and held-out data."""
+    """A job's training data and held-out data; the latter's ``parts`` are its groups, if it has
+    several, without those that fill no window."""
     assert isinstance(job.data, PretrainData)
     size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
-    val = job.data.val
     phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
-    return (
-        kind(job.data.groups, job.data.weights, **size, phases=phases),
-        kind({"val": val}, {"val": 1.0}, **size) if val else None,
-    )
+    train = kind(job.data.groups, job.data.weights, **size, phases=phases)
+    paths = [path for group in job.data.val.values() for path in group]
+    if not paths:
+        return train, None
+    val = kind({"val": paths}, {"val": 1.0}, **size)
+    if len(job.data.val) > 1:
+        val.parts = {
+            name: kind({"val": own}, {"val": 1.0}, **size)
+            for name, own in job.data.val.items()
+            if sum(TokenShard(path).num_tokens for path in own) > job.seq_len
+        }
+    return train, val

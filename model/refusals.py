@@ -8,7 +8,6 @@ checkpoint that a rollback found, and what follows a batch that is left out is t
 not it was looked at first.
 """
 
-import time
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
@@ -72,8 +71,7 @@ def _roll_back(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> None:
     trainer.guard.load_state_dict(trainer.guard.state_dict() | decided)
     if trainer.ranks.rank == 0:
         forget_checkpoints(folder, trainer.step)
-    trainer._started, trainer._first_step = time.monotonic(), trainer.step
-    trainer._skip_clock()
+    trainer.meter.pause()
     trainer._log(
         "rolled_back",
         step=trainer.step,

@@ -12,7 +12,8 @@ from typing import Any
 from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.store import Store
 from tasks.common.trace import in_order, made_of, open_shard
-from tasks.common.training import METRICS_NAME, read_curve
+from tasks.common.training import METRICS_NAME
+from tasks.common.training_log import TrainingLog
 
 COLUMNS = ("id", "url", "source")
 
@@ -32,7 +33,7 @@ def documents_left_out(
 
 def _of_training(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]:
     path = store.open(manifest.ref).fetch(METRICS_NAME)
-    by_step = {event["step"]: event for event in read_curve(path, "skipped")}
+    by_step = {event["step"]: event for event in TrainingLog.read(path).of("skipped")}
     for step, event in sorted(by_step.items()):
         told = {"artifact": str(manifest.ref), "step": step, "why": event["why"]}
         for file, places in event["documents"].items():

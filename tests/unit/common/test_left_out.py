@@ -12,7 +12,8 @@ from tasks.common.left_out import documents_left_out
 from tasks.common.robustness import RobustnessConfig
 from tasks.common.stage import Machine, materialise
 from tasks.common.store import Store
-from tasks.common.training import METRICS_NAME, read_curve
+from tasks.common.training import METRICS_NAME
+from tasks.common.training_log import TrainingLog
 from tasks.mix.config import MixConfig
 from tasks.mix.stage import STAGE as MIX
 from tasks.pretrain.config import PretrainConfig
@@ -58,7 +59,7 @@ def trained(machine: Machine):
 
 def test_the_pages_of_a_batch_that_was_left_out_are_told(machine, store: Store, trained):
     rows = list(documents_left_out(store, list(store.manifests()), trained.ref))
-    events = read_curve(store.open(trained.ref).fetch(METRICS_NAME), "skipped")
+    events = TrainingLog.read(store.open(trained.ref).fetch(METRICS_NAME)).of("skipped")
     assert trained.metrics["skipped_batches"] == len(events) > 0
     assert trained.metrics["rollbacks"] == 0
     known = {row["id"]: row for row in texts()}
