@@ -335,6 +335,12 @@ class TrainJob(JsonConfig):
                 self.early_stop_patience,
             )
             require(bool(self.data.val), "early_stop_patience needs held-out data", self.data.val)
+            require(
+                not self.guard.may_roll_back,
+                "early_stop_patience does not go with rollback, which may return to before the "
+                "best model: use skip",
+                self.early_stop_patience,
+            )
         require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
         require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
         if self.sample_prompts:

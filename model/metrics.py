@@ -39,10 +39,11 @@ class MetricsLog:
             partial.unlink(missing_ok=True)
         # Unbuffered: what a full disk has refused must not be tried again when the file is closed.
         self._file = path.open("ab", buffering=0)
-        self._curves = EventFile(path.parent / TENSORBOARD_FOLDER, step)
-        if not self._curves.goes_on:  # on a machine that has the log alone
-            for line in kept:
-                self._draw(json.loads(line))
+        with telling_when_full("the curves", path.parent / TENSORBOARD_FOLDER, len(content)):
+            self._curves = EventFile(path.parent / TENSORBOARD_FOLDER, step)
+            if not self._curves.goes_on:  # on a machine that has the log alone
+                for kept_line in kept:
+                    self._draw(json.loads(kept_line))
 
     def write(self, event: str, **fields: Any) -> None:
         """One line, out of our hands when this returns.

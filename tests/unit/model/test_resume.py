@@ -4,6 +4,7 @@ What may differ between modes is what is in the checkpoint: place in a mixture o
 hidden tokens, dropout's generator, moments of either optimizer, averages, a guard's window.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,27 @@ def test_a_stop_in_the_middle_of_accumulation_finishes_the_step(mode_job, replac
     train(whole)
     one, other = state(whole), state(job)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(make_job, replace, tmp_path):
+    """The newest whole one gives the same bits a few steps later; with none, nobody guesses."""
+    job = make_job("pretrain", steps=STEPS, eval_every_steps=STEPS, checkpoint_every_steps=4)
+    train(job, StopAfter(10))
+    saved = sorted((tmp_path / "out" / "checkpoints").iterdir())
+    assert [path.name for path in saved] == ["step-00000008", "step-00000010"]
+    newest = saved[-1] / "trainer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    assert train(job) == "done"
+    lines = map(json.loads, (tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    told = [e for e in lines if e["event"] in ("resumed", "damaged_checkpoint")]
+    assert [(e["event"], e["step"]) for e in told] == [("resumed", 8), ("damaged_checkpoint", 8)]
+    assert told[1]["path"] == str(saved[-1])
+    assert "trainer.safetensors does not match" in told[1]["damage"]
+    whole = replace(job, out_dir=str(tmp_path / "whole"))
+    train(whole)
+    one, other = state(whole), state(job)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    for path in (tmp_path / "out" / "checkpoints").iterdir():
+        (path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"is whole .*config\.json is missing.*start from the beg"):
+        Trainer(job)
