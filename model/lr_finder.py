@@ -22,7 +22,8 @@ from typing import Any
 
 from model.job import TrainJob
 from model.launch import read_job
-from model.optim import learning_rate, set_learning_rate
+from model.optim import set_learning_rate
+from model.schedule import learning_rate
 from model.trainer import Trainer
 
 SMOOTHING = 0.9

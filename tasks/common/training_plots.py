@@ -40,7 +40,8 @@ def losses(axis: Any, log: TrainingLog) -> None:
     if best is not None:
         axis.axvline(best, color=IRON, ls="--", lw=1, label="kept")
     axis.set_ylabel("loss, nats")
-    axis.legend(frameon=False)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False)
 
 
 def _groups(axis: Any, log: TrainingLog) -> None:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.watching import WatchOptions
+
 
 class DpoConfig(BaseModel):
     """DPO (Rafailov et al. 2023, arXiv:2305.18290), with the input model as the reference."""
@@ -29,4 +31,5 @@ class DpoConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0, title="Weight decay")
     eval_every_steps: int = Field(50, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
+    watch: WatchOptions = WatchOptions()
     seed: int = Field(0, ge=0, title="Seed")

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.watching import WatchOptions
+
 
 class SftConfig(BaseModel):
     """Training on what the assistant says in conversations, and on nothing else."""
@@ -19,4 +21,5 @@ class SftConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0, title="Weight decay")
     eval_every_steps: int = Field(100, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
+    watch: WatchOptions = WatchOptions()
     seed: int = Field(0, ge=0, title="Seed")
