@@ -65,7 +65,7 @@ def rates(axis: Any, log: TrainingLog) -> None:
 
 def speed(axis: Any, log: TrainingLog) -> None:
     """Tokens a second, and the share of the machine that they use on the right."""
-    _line(axis, log, "step", "tokens_per_second", color=IRON, lw=0.8)
+    _line(axis, log, "step", "tokens_per_second", color=ASH, lw=3)
     axis.set_ylabel("tokens a second")
     axis.set_ylim(bottom=0)
     if log.usual("mfu") is not None:
