@@ -116,7 +116,7 @@ class PretrainData(JsonConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordData(JsonConfig):
-    """JSONL files of conversations (sft) or preference pairs (dpo)."""
+    """JSONL files of conversations (sft), preference pairs (dpo) or labelled texts (classify)."""
 
     train: str
     val: str | None = None
@@ -127,6 +127,7 @@ OBJECTIVES: dict[str, type[PretrainData | RecordData]] = {
     "mlm": PretrainData,
     "sft": RecordData,
     "dpo": RecordData,
+    "classify": RecordData,
 }
 """What each objective eats; what it does with it is in the file of its name in ``objectives/``."""
 

@@ -14,6 +14,7 @@ from model import chat
 from model.generate import generate
 from model.job import TrainJob
 from model.language_model import LanguageModel
+from model.sampling import Sampling
 
 TEMPERATURE, TOP_P = 0.8, 0.95
 _MADE_FOR_STEPS = ("hidden", "stack", "run_block")  # that compute.py may replace
@@ -32,9 +33,10 @@ def write_samples(
     room = max(1, model.config.max_seq_len - num_tokens)
     ids = [encode(tokenizer, prompt)[-room:] for prompt in prompts]
     stop = {chat.special_id(tokenizer, token) for token in (chat.END, chat.EOS)}
+    sampling = Sampling(temperature=TEMPERATURE, top_p=TOP_P, seed=job.seed)
     with _resting(model):
         greedy = generate(model, ids, num_tokens, stop_ids=stop)
-        drawn = generate(model, ids, num_tokens, TEMPERATURE, None, TOP_P, job.seed, stop)
+        drawn = generate(model, ids, num_tokens, sampling, stop_ids=stop)
     return [
         {
             "prompt": prompt,

@@ -1,4 +1,4 @@
-"""The training loop: one for pretraining, masked language modelling, sft and dpo.
+"""The training loop: one for every objective.
 
 In: a ``TrainJob``. Out: in ``out_dir``, ``metrics.jsonl`` as it goes, ``checkpoints/`` to resume
 from, and at the end the model in ``final/``. Everything that shapes the weights is a function of
@@ -70,11 +70,12 @@ class Trainer:
         self.ranks = Ranks.join(self.device)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
         self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
-        self.model = _initial_model(job).to(self.device)
+        objective = objective_named(job.objective)
+        model = _initial_model(job)
+        _check_fit(job, model, tokenizer)
+        self.model = objective.adapt_model(job, model).to(self.device)
         self.compute = Compute(job, self.device)
         self.compute.prepare(self.model)
-        _check_fit(job, self.model, tokenizer)
-        objective = objective_named(job.objective)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
         self._num_too_long = getattr(self.loader, "num_too_long", 0)

@@ -1,6 +1,7 @@
 """The dpo stage: a checkpoint and preferences in, an aligned checkpoint out."""
 
 from model.job import OptimConfig, RecordData, TrainJob
+from tasks.common.finetune import identity
 from tasks.common.records import read_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
@@ -20,6 +21,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
             train=str(preferences.fetch("preferences-train.jsonl")),
             val=str(held_out),
         ),
+        finetune=config.finetune.as_job(),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.max_tokens,
@@ -39,5 +41,10 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
 
 
 STAGE = Stage(
-    name="dpo", version=2, config=DpoConfig, inputs=("checkpoint", "preferences"), run=run
+    name="dpo",
+    version=2,
+    config=DpoConfig,
+    inputs=("checkpoint", "preferences"),
+    run=run,
+    identity=identity,
 )
