@@ -283,8 +283,9 @@ class TrainJob(JsonConfig):
     compile: bool = False
     compile_scope: Literal["model", "blocks"] = "model"
     """blocks: one is compiled for all, in a fraction of the time, and runs a little slower."""
-    prefetch_batches: int = 2
-    """Batches that a thread makes ahead of time; 0 makes each when it is asked for."""
+    prefetch_batches: int | None = None
+    """Batches that a thread makes ahead of time; 0 makes each when it is asked for; None: 2 beside
+    a GPU, 0 on a CPU, whose cores the thread would take from training."""
     peak_tflops: float | None = None
     """What one device can do, for the MFU; None: a card's published bf16, a CPU's measured fp32."""
     dpo_beta: float = 0.1
@@ -327,7 +328,7 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
-        require(self.prefetch_batches >= 0, "prefetch_batches: not negative", self.prefetch_batches)
+        require((self.prefetch_batches or 0) >= 0, "prefetch_batches: not negative", None)
         if self.early_stop_patience is not None:
             require(
                 self.early_stop_patience >= 1,

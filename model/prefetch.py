@@ -9,7 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import torch
+
 from model.batches import Loader, TokenBatch
+
+GPU_DEPTH = 2
+
+
+def made_ahead(loader: Loader, depth: int | None, device: torch.device) -> Loader:
+    """The loader, with a thread before it where that helps; ``depth`` as ``TrainJob`` has it."""
+    if depth is None:
+        depth = 0 if device.type == "cpu" else GPU_DEPTH
+    return Prefetch(loader, depth) if depth else loader
 
 
 class _Made(NamedTuple):

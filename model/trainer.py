@@ -45,7 +45,7 @@ from model.objectives.base import objective_named
 from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
-from model.prefetch import Prefetch
+from model.prefetch import Prefetch, made_ahead
 from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
 from model.schedule import learning_rate
@@ -84,8 +84,7 @@ class Trainer:
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
         self._num_too_long = getattr(self.loader, "num_too_long", 0)
-        if job.prefetch_batches:
-            self.loader = Prefetch(self.loader, job.prefetch_batches)
+        self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)

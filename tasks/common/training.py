@@ -66,12 +66,15 @@ def _num_bytes(path: Path) -> int:
 
 
 def _tell(context: StageContext) -> None:
-    """Leave the run as a plot and a summary, which the stage's report shows."""
+    """Leave the run as a plot and a summary, after what the stage said of its plan: its report
+    shows both."""
     from tasks.common.training_plots import training_png  # matplotlib takes a second to import
 
     log = TrainingLog.read(context.path / METRICS_NAME)
     (context.path / PLOT_NAME).write_bytes(training_png(log))
-    (context.path / SUMMARY_NAME).write_text(summary_markdown(log), encoding="utf-8")
+    summary = context.path / SUMMARY_NAME
+    before = summary.read_text(encoding="utf-8") + "\n" if summary.exists() else ""
+    summary.write_text(before + summary_markdown(log), encoding="utf-8")
 
 
 class _Listener:

@@ -26,18 +26,9 @@ class TrainingLog:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The lines of a file, without those of steps that were rolled back; a trainer that is
-        still writing may have left the last one half."""
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        events: list[Event] = []
-        for line in lines:
-            if not line.endswith("\n") or not line.strip():
-                continue
-            event = json.loads(line)
-            if event["event"] == "rolled_back":
-                events = [e for e in events if e.get("step", 0) <= event["step"]]
-            events.append(event)
-        return cls(events)
+        """All lines of a file."""
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return cls([json.loads(line) for line in lines if line])
 
     def of(self, kind: str) -> list[Event]:
         """Those of one kind, ``step``, ``eval``, ``samples`` …, but for what was rolled back."""
