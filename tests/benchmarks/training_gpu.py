@@ -133,6 +133,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     parser.add_argument("--minutes", type=float, default=9.0, help="no row is begun after these")
     parser.add_argument("--seconds", type=float, default=8.0, help="measured, of each row")
+    parser.add_argument("--accumulate", type=int, default=4, help="micro-batches in a step")
     parser.add_argument("--compile", choices=["blocks", "model", "none"], default="blocks")
     parser.add_argument("--no-peer", action="store_true", help="without transformers")
     parser.add_argument("--compile-peer", action="store_true", help="transformers compiled too")
