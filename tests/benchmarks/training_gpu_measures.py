@@ -5,6 +5,7 @@ In: a device, a size, options. Out: plain values, one dictionary a row of a tabl
 
 import argparse
 import contextlib
+import functools
 import gc
 import math
 import tempfile
@@ -25,6 +26,7 @@ from model.trainer import Trainer
 from tests.benchmarks.training_gpu_data import read_texts, write_made_up, write_texts
 
 VOCAB = 50_304  # GPT-2's, rounded up to a multiple of 128
+WITH_DOCUMENTS = "ours, document masks"
 WARMUP_STEPS, MIN_STEPS = 2, 3
 
 
@@ -159,8 +161,9 @@ def training_row(
         micro_rows = max(1, tokens // length)
         begin = time.monotonic()
         try:
-            measure = _ours if who == "ours" else _theirs
-            measured = measure(size, length, micro_rows, checkpointing, clock, options, folder)
+            measured = _measures(who)(
+                size, length, micro_rows, checkpointing, clock, options, folder
+            )
         except torch.OutOfMemoryError:
             row["out_of_memory_at_rows"] = micro_rows
         except Exception as error:  # one row must not cost the others
@@ -175,6 +178,12 @@ def training_row(
     return row | {"error": "out of memory at every size"}
 
 
+def _measures(who: str) -> Callable[..., dict[str, Any]]:
+    if who == "transformers":
+        return _theirs
+    return functools.partial(_ours, documents=who == WITH_DOCUMENTS)
+
+
 def _ours(
     size: Size,
     length: int,
@@ -183,8 +192,10 @@ def _ours(
     clock: Clock,
     options: argparse.Namespace,
     folder: Path,
+    *,
+    documents: bool,
 ) -> dict[str, Any]:
-    """The trainer itself, on shards of made-up documents, with document masks."""
+    """The trainer itself, on shards of made-up documents, with or without document masks."""
     data = write_made_up(folder, size.vocab, num_tokens=100 * rows * length)
     with tempfile.TemporaryDirectory() as out:
         job = TrainJob(
@@ -205,7 +216,7 @@ def _ours(
             activation_checkpointing=checkpointing,  # type: ignore[arg-type]
             compile=options.compile != "none",
             compile_scope=options.compile if options.compile != "none" else "model",
-            document_mask=not options.no_document_mask,
+            document_mask=documents,
         )
         trainer = Trainer(job)
         waits: list[float] = []
@@ -221,6 +232,9 @@ def _ours(
 
         try:
             measured = _measure(step, size, length, rows, clock, options)
+            if documents:  # what is masked is not computed: to count it would be a lie
+                operations = measured["tokens_per_second"] * size.flops_per_token(length, 0)
+                measured["tflops"] = measured["tflops_causal"] = operations / 1e12
         finally:
             trainer.close()
         waits = waits[WARMUP_STEPS:]
