@@ -98,7 +98,7 @@ class Compute:
         if self.job.threads is not None:
             return self.job.threads
         if self.device.type != "cpu":
-            return own_cores()
+            return min(torch.get_num_threads(), own_cores())
         width = model.config.width
         inner = getattr(model.config, "mlp_width", 4 * width)
         tokens = (self.job.micro_batch_size or self.job.batch_size) * self.job.seq_len
