@@ -87,6 +87,7 @@ class Trainer:
         self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
+        self.compute.prepare_optimizer(self.optimizer)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
