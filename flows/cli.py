@@ -299,8 +299,12 @@ def stage(
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0))
 @click.option("--top-k", type=click.IntRange(1), help="Keep so many of the likeliest tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest of this share.")
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Keep this share of the likeliest's.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest tokens of this share."
+)
+@click.option(
+    "--min-p", type=click.FloatRange(0, 1), help="Keep tokens this share as likely as the first."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--stop", multiple=True, help="End before this text; may be given again.")
 @click.option("--logprobs", is_flag=True, help="List each token's log-probability, in nats.")
