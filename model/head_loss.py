@@ -2,18 +2,20 @@
 
 In: hidden states, the head's matrix, targets. Out: the summed loss. Gradients are computed on the
 way, with the same three products that autograd would do, so nothing is done twice. A chunk's logits
-stay in a processor's cache, which on a CPU is worth more than the memory.
+stay in a processor's cache, which on a CPU is worth more than the memory; and each sweep over them
+counts, for in small models most of the time is spent here.
 
 Shape suffixes: N positions, M positions of one chunk, D width, V vocabulary.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.objectives import IGNORED
+from model.losses import IGNORED
 
 CHUNK_LOGITS = 1 << 21  # numbers in one chunk's logits: 8 MB in float32
 SMALLEST_SHARE = 1e-30  # of a softmax in float32, below which its logarithm is not exact
@@ -27,6 +29,7 @@ def head_loss(
     *,
     softcap: float | None = None,
     z_weight: float = 0.0,
+    compiled: bool = False,
 ) -> Tensor:
     """Summed −log p(target) in nats over the targets that are not ``IGNORED``.
 
@@ -36,10 +39,11 @@ def head_loss(
         softcap: logits become c · tanh(logits / c) first.
         z_weight: adds this times log²Z a target to what is differentiated, not to what is given
             back (z-loss, Chowdhery et al. 2022, arXiv:2204.02311, section 5): logits stay small.
+        compiled: what is elementwise is compiled, once for chunks of all sizes.
     """
     if torch.is_autocast_enabled(hidden_ND.device.type):
         hidden_ND = hidden_ND.to(torch.get_autocast_dtype(hidden_ND.device.type))
-    total: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, targets_N, softcap, z_weight)
+    total: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, targets_N, softcap, z_weight, compiled)
     return total
 
 
@@ -52,27 +56,33 @@ class _HeadLoss(torch.autograd.Function):
         targets_N: Tensor,
         softcap: float | None,
         z_weight: float,
+        compiled: bool,
     ) -> Tensor:
+        chunk_loss = _compiled_chunk_loss() if compiled else _chunk_loss
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         typed_VD = weight_VD.to(hidden_ND.dtype)
         grad_ND = torch.empty_like(hidden_ND) if needs_hidden else None
         grad_VD = torch.zeros_like(weight_VD) if needs_weight else None
         is_asked_N1 = (targets_N != IGNORED)[:, None]
-        for here, logits_MV, shares_MV in _chunks(len(targets_N), weight_VD, hidden_ND.is_cuda):
+        size = max(1, (GPU_CHUNK_LOGITS if hidden_ND.is_cuda else CHUNK_LOGITS) // len(weight_VD))
+        room = None
+        if hidden_ND.device.type == "cpu" and not compiled:
+            room = torch.empty(2, min(size, len(targets_N)), len(weight_VD))
+        for start in range(0, len(targets_N), size):
+            here = slice(start, start + size)
             hidden_MD, is_asked_M1 = hidden_ND[here], is_asked_N1[here]
-            _product(hidden_MD, typed_VD.T, logits_MV)
-            total += _chunk_loss(logits_MV, shares_MV, targets_N[here], softcap, z_weight)
-            grad_MV = shares_MV.to(hidden_ND.dtype)
-            # What is not asked for is nought here, where it is D wide, and not there, V wide.
+            logits_MV, shares_MV = _logits(hidden_MD, typed_VD, room)
+            loss, grad_MV = chunk_loss(logits_MV, shares_MV, targets_N[here], softcap, z_weight)
+            total += loss
+            grad_MV = grad_MV.to(hidden_ND.dtype)
+            # What is not asked for is made nought here, where it is D wide and not V wide.
             if grad_ND is not None:
                 torch.mm(grad_MV, typed_VD, out=grad_ND[here]).mul_(is_asked_M1)
-            if grad_VD is None:
-                continue
             asked_MD = hidden_MD * is_asked_M1
-            if grad_VD.dtype == grad_MV.dtype:
+            if grad_VD is not None and grad_VD.dtype == grad_MV.dtype:
                 grad_VD.addmm_(grad_MV.T, asked_MD)
-            else:
+            elif grad_VD is not None:
                 grad_VD += grad_MV.T @ asked_MD
         ctx.save_for_backward(grad_ND, grad_VD)
         return total
@@ -80,67 +90,63 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        # In place: they are used once, and the embedding's gradient is added to the second.
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        # In place: they are used once, and large.
         grad_ND, grad_VD = (
             None if saved is None else saved.mul_(gradients[0]) for saved in ctx.saved_tensors
         )
-        return grad_ND, grad_VD, None, None, None
+        return grad_ND, grad_VD, None, None, None, None
 
 
-def _chunks(
-    num_positions: int, weight_VD: Tensor, is_cuda: bool
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Which positions, and room for their logits and for the shares of a softmax.
-
-    The room is the same each time: fresh memory costs a processor more than what is written to it.
-    """
-    size = max(1, (GPU_CHUNK_LOGITS if is_cuda else CHUNK_LOGITS) // len(weight_VD))
-    shape = (min(size, num_positions), len(weight_VD))
-    logits_MV = torch.empty(shape, dtype=torch.float32, device=weight_VD.device)
-    shares_MV = torch.empty_like(logits_MV)
-    for start in range(0, num_positions, size):
-        stop = min(start + size, num_positions)
-        yield slice(start, stop), logits_MV[: stop - start], shares_MV[: stop - start]
+@functools.cache
+def _compiled_chunk_loss() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(_chunk_loss, dynamic=True)
 
 
-def _product(x: Tensor, y: Tensor, out: Tensor) -> None:
-    if x.dtype == out.dtype:
-        torch.mm(x, y, out=out)
-    else:
-        out.copy_(x @ y)
+def _logits(
+    hidden_MD: Tensor, weight_VD: Tensor, room: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Logits, and where to put the shares of their softmax; in ``room`` (2, ≥ M, V), if there is
+    any, because fresh memory costs a processor more than what is written to it."""
+    if room is None:
+        return (hidden_MD @ weight_VD.T).float(), None
+    logits_MV, shares_MV = room[:, : len(hidden_MD)]
+    if hidden_MD.dtype == logits_MV.dtype:
+        return torch.mm(hidden_MD, weight_VD.T, out=logits_MV), shares_MV
+    return logits_MV.copy_(hidden_MD @ weight_VD.T), shares_MV
 
 
 def _chunk_loss(
     logits_MV: Tensor,
-    shares_MV: Tensor,
+    shares_MV: Tensor | None,
     targets_M: Tensor,
     softcap: float | None,
     z_weight: float,
-) -> Tensor:
-    """Summed loss of a chunk; its gradient by the logits is left in ``shares_MV``, also of targets
-    that are not asked for. ``logits_MV`` is used up."""
+) -> tuple[Tensor, Tensor]:
+    """Summed loss of a chunk, and its gradient by the logits, also of targets that are not asked
+    for: written to ``shares_MV``, or over the logits."""
     if softcap is not None:
-        logits_MV.div_(softcap).tanh_().mul_(softcap)
-    torch.softmax(logits_MV, dim=-1, out=shares_MV)
+        logits_MV = logits_MV.div_(softcap).tanh_().mul_(softcap)
+    slope_MV = None if softcap is None else 1 - (logits_MV / softcap).square()
     is_asked_M = targets_M != IGNORED
     safe_M1 = torch.where(is_asked_M, targets_M, 0)[:, None]
     logit_M = logits_MV.gather(1, safe_M1)[:, 0]
-    log_z_M = _log_z(logits_MV, logit_M, shares_MV.gather(1, safe_M1)[:, 0])
+    if shares_MV is None:
+        log_z_M = logits_MV.logsumexp(dim=-1)
+        grad_MV = logits_MV.sub_(log_z_M[:, None]).exp_()
+    else:
+        grad_MV = torch.softmax(logits_MV, dim=-1, out=shares_MV)
+        log_z_M = _log_z(logits_MV, logit_M, grad_MV.gather(1, safe_M1)[:, 0])
     loss = torch.where(is_asked_M, log_z_M - logit_M, 0.0).sum()
     if z_weight:
-        shares_MV.mul_(1 + 2 * z_weight * log_z_M[:, None])
-    shares_MV.scatter_add_(1, safe_M1, shares_MV.new_full((1, 1), -1.0).expand_as(safe_M1))
-    if softcap is not None:
-        shares_MV.mul_(logits_MV.div_(softcap).square_().neg_().add_(1.0))
-    return loss
+        grad_MV.mul_(1 + 2 * z_weight * log_z_M[:, None])
+    grad_MV.scatter_add_(1, safe_M1, grad_MV.new_full((1, 1), -1.0).expand_as(safe_M1))
+    return loss, grad_MV if slope_MV is None else grad_MV.mul_(slope_MV)
 
 
 def _log_z(logits_MV: Tensor, logit_M: Tensor, share_M: Tensor) -> Tensor:
-    """log Σ exp(logits): read off the softmax's share of one logit, which saves reading V of them
-    twice more, unless that share is too small to tell."""
-    if logits_MV.is_cuda:  # where asking whether any is too small would wait for the device
-        return logits_MV.logsumexp(dim=-1)
+    """log Σ exp(logits): read off the softmax's share of one logit, which saves two sweeps, unless
+    that share is too small to tell."""
     log_z_M = logit_M - share_M.log()
     is_lost_M = share_M < SMALLEST_SHARE
     if bool(is_lost_M.any()):

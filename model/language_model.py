@@ -1,18 +1,20 @@
 """What the engine asks of a language model, whatever it is made of, and which kinds there are.
 
-A new architecture is a configuration in ``config.py``, a module that extends ``LanguageModel``, and
+A new architecture is a shape in ``architectures.py``, a module that extends ``LanguageModel``, and
 a line in ``make_model``.
 
 Shape suffixes: B batch, T positions in this call, D width, V vocabulary.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import AnyModelConfig, EncoderConfig, FinetuneConfig, LstmConfig
+from model.architectures import AnyModelConfig, EncoderConfig, LstmConfig
+from model.job import FinetuneConfig
 
 
 class Cache(Protocol):
@@ -24,6 +26,15 @@ class Cache(Protocol):
     def keep_rows(self, rows: Tensor) -> None:
         """Forget every row but these: finished sequences cost nothing more."""
         ...
+
+
+RunBlock = Callable[..., Tensor]
+"""A block and its arguments to what the block makes of them; whatever else happens on the way."""
+
+
+def run_block(block: Callable[..., Tensor], *args: Any) -> Tensor:
+    """Plainly."""
+    return block(*args)
 
 
 class LanguageModel(nn.Module):
@@ -40,6 +51,10 @@ class LanguageModel(nn.Module):
     """Only where the head is not tied to the embedding."""
     finetune: FinetuneConfig | None = None
     """What ``adapters.py`` has added, if anything."""
+    run_block: RunBlock = staticmethod(run_block)
+    """How a model of blocks runs each of them: ``recompute.py`` has other ways."""
+    is_compiled: bool = False
+    """Whether what follows the model should be compiled too."""
 
     def hidden(
         self,

@@ -7,6 +7,7 @@ and one matrix at a time; here equal shapes go together.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Muon(torch.optim.Optimizer):
         self, groups: list[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float
     ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.orthogonal: Callable[[Tensor], Tensor] = orthogonal
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -48,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         buffers = [self._buffer(p) for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         looked_ahead = torch._foreach_lerp(gradients, buffers, momentum)
-        directions = orthogonal(torch.stack(looked_ahead))
+        directions = self.orthogonal(torch.stack(looked_ahead))
         scale = RMS_OF_ADAMW * max(parameters[0].shape) ** 0.5
         torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
         torch._foreach_add_(parameters, list(directions.unbind()), alpha=-lr * scale)

@@ -1,4 +1,4 @@
-"""The training loop: one for pretraining, masked language modelling, sft and dpo.
+"""The training loop: one for every objective.
 
 In: a ``TrainJob``. Out: in ``out_dir``, ``metrics.jsonl`` as it goes, ``checkpoints/`` to resume
 from, and at the end the model in ``final/``. Everything that shapes the weights is a function of
@@ -9,7 +9,6 @@ Signals, processes and exit codes are ``launch.py``'s.
 """
 
 import contextlib
-import functools
 import logging
 import math
 import os
@@ -22,35 +21,37 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.adapters import add_adapters, quantise
-from model.chat import BOS, load_tokenizer, special_id, token_byte_lengths
+from model.adapters import add_adapters
+from model.batches import Loader, TokenBatch
+from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
+    damaged_checkpoints,
     export_model,
     latest_checkpoint,
     load_checkpoint,
-    load_model,
     save_checkpoint,
 )
-from model.config import EncoderConfig, PretrainData, TrainJob
-from model.criteria import Criterion, MaskedToken, NextToken, PackedNextToken, Preference
+from model.compute import Compute
+from model.context import load_to_train
 from model.decoder import Decoder
 from model.distributed import Ranks
+from model.early_stop import EarlyStop
+from model.guard import Guard
+from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
-from model.loader import (
-    ConversationLoader,
-    MaskedLoader,
-    PackedLoader,
-    PairLoader,
-    RecordLoader,
-    TokenBatch,
-)
-from model.masking import MaskingRules
 from model.metrics import MetricsLog
-from model.optim import learning_rate, make_optimizer, set_learning_rate
+from model.moving_average import MovingAverage
+from model.objectives.base import objective_named
+from model.observe import make_meter
+from model.optim import make_optimizer, set_learning_rate
+from model.packed_loader import PackedLoader
+from model.prefetch import Prefetch, made_ahead
+from model.refusals import leave_out, refuse, stop
+from model.samples import write_samples
+from model.schedule import learning_rate
 
 log = logging.getLogger(__name__)
 
-Loader = PackedLoader | RecordLoader
 Outcome = Literal["done", "stopped"]
 
 
@@ -70,41 +71,54 @@ class Trainer:
     def __init__(self, job: TrainJob) -> None:
         self.job = job
         self.device = pick_device(job.device)
-        if job.threads is not None:
-            torch.set_num_threads(job.threads)
         torch.manual_seed(job.seed)
         self.ranks = Ranks.join(self.device)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
-        tokenizer = load_tokenizer(self.tokenizer_path)
-        self.model = _initial_model(job).to(self.device)
-        _check_fit(job, self.model, tokenizer)
-        self.loader, self.val_loader = make_loaders(job, tokenizer)
+        self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
+        objective = objective_named(job.objective)
+        model = _initial_model(job)
+        _check_fit(job, model, tokenizer)
+        self.model = objective.adapt_model(job, model).to(self.device)
+        self.compute = Compute(job, self.device)
+        self.compute.prepare(self.model)
+        self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
-        self.criterion = _make_criterion(job, tokenizer, self.device)
+        self._num_too_long = getattr(self.loader, "num_too_long", 0)
+        self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
+        self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
+        self.compute.prepare_optimizer(self.optimizer)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
-        self.last_eval: dict[str, float] = {}
-        self._unchecked: list[tuple[int, Tensor, Tensor]] = []
-        self._resume()
-        if job.compile:  # after loading: the compiled module has the same parameters
-            self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
+        self.last_eval: dict[str, Any] = {}
+        self.guard = Guard.of(job)
+        self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
+        self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
+        damages = damaged_checkpoints(self.checkpoints)
+        threads = self._resume(latest_checkpoint(self.checkpoints))
+        torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
-        self._started = self._last_saved = self._last_logged = time.monotonic()
-        self._first_step, self._tokens_logged = self.step, self._tokens_seen()
+        for path, damage in damages.items():
+            log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
+            self._log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
+        self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
+        self._last_saved = time.monotonic()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
-        while self.step < self.job.steps:
-            self._train_one_step()
+        if self.step == 0 and self.job.guard.may_roll_back:
+            self._save()
+        while not self._is_over():
+            if not self._train_one_step():
+                continue  # it went back to a checkpoint
             stopping = self.ranks.anyone(should_stop(), self.device)
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
             if stopping or self._checkpoint_due():
                 self._save()
-            if stopping and self.step < self.job.steps:
+            if stopping and not self._is_over():
                 self._log("stopped", step=self.step)
                 return "stopped"
         self._finish()
@@ -114,20 +128,37 @@ class Trainer:
         """Let go of the log and of the other processes."""
         if self.metrics:
             self.metrics.close()
+        if isinstance(self.loader, Prefetch):
+            self.loader.close()
         self.ranks.leave()
+
+    def _is_over(self) -> bool:
+        return self.step >= self.job.steps or self.early_stop.is_over
 
     # --- one step ------------------------------------------------------------------------------
 
-    def _train_one_step(self) -> None:
+    def _train_one_step(self) -> bool:
+        """Whether the run is a step further."""
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
-        means, grad_norm = self.accumulate(self.loader.next_batch())
+        with self.meter.waiting():
+            batch = self.loader.next_batch()
+        if self.step in self.guard.left_out:
+            leave_out(self, batch, "left out by a rollback")
+            return True
+        means, grad_norm = self.accumulate(batch)
+        trouble = self.guard.look(self.step, means["loss"], grad_norm)
+        if trouble:
+            return refuse(self, batch, trouble)
         self.optimizer.step()
+        if self.average:
+            self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._unchecked.append((self.step, means["loss"], grad_norm))
+        self.meter.trained(batch)
         if self.step == 1 or self._every(self.job.log_every_steps):
             self._log_step(lr, means, grad_norm)
+        return True
 
     def accumulate(self, batch: TokenBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Leave the clipped gradient of the batch's mean loss in the model; give back the means
@@ -135,8 +166,8 @@ class Trainer:
         count = max(1, self.criterion.count(batch))
         means = self._zeros()
         for micro in self._micro_batches(batch):
-            with self._autocast():
-                sums = self.criterion.sums(self.model, micro.to(self.device))
+            with self.compute.autocast():
+                sums = self.criterion.sums(self.model, self.compute.fit(micro).to(self.device))
             (sums["loss"] / count).backward()
             _add_into(means, sums, count)
         self.ranks.add(means.values())
@@ -159,17 +190,28 @@ class Trainer:
     # --- evaluation ----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Means over the held-out batches, always the same ones; trains nothing, moves nothing."""
+    def evaluate(self) -> dict[str, Any]:
+        """Means over the held-out batches, always the same ones, and over as many of the groups'
+        together; trains nothing, moves nothing."""
         if self.val_loader is None:
             return {}
+        found: dict[str, Any] = self._measure(self.val_loader, self.job.eval_batches)
+        parts: dict[str, Loader] = getattr(self.val_loader, "parts", {})
+        if parts:
+            each = self.job.eval_batches and max(1, self.job.eval_batches // len(parts))
+            name = "val_bits_per_byte" if "val_bits_per_byte" in found else "val_loss"
+            own = {group: self._measure(part, each) for group, part in parts.items()}
+            found[f"{name}_by_group"] = {group: means[name] for group, means in own.items()}
+        return found
+
+    def _measure(self, loader: Loader, max_batches: int | None) -> dict[str, float]:
         totals, count, num_bytes = self._zeros(), 0, 0
         self.model.eval()
-        for batch in self.val_loader.sweep(self.job.eval_batches):
+        for batch in loader.sweep(max_batches):
             count += self.criterion.count(batch)
             for micro in self._micro_batches(batch):
-                micro = micro.to(self.device)
-                with self._autocast():
+                micro = self.compute.fit(micro).to(self.device)
+                with self.compute.autocast():
                     _add_into(totals, self.criterion.sums(self.model, micro), 1)
                 num_bytes += self._target_bytes(micro)
         self.model.train()
@@ -186,15 +228,23 @@ class Trainer:
     def _evaluate_and_log(self) -> None:
         self._check_finite()
         self.last_eval = self.evaluate()
+        if self.average:
+            self.last_eval |= self.average.measured(self.evaluate)
         if self.last_eval:
-            self._log("eval", step=self.step, **self.last_eval)
-        self._skip_clock()
+            self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
+            self.early_stop.look(self.step, self.last_eval, self._export)
+            if self.early_stop.is_over:
+                self._log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
+        if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
+            samples = write_samples(self.model, self.tokenizer, self.job)
+            self._log("samples", step=self.step, samples=samples)
+        self.meter.pause()
 
     # --- saving and resuming -------------------------------------------------------------------
 
     def _checkpoint_due(self) -> bool:
         job = self.job
-        if self.step == job.steps:
+        if self._is_over():
             return True
         if job.checkpoint_every_steps and self.step % job.checkpoint_every_steps == 0:
             return True
@@ -211,16 +261,30 @@ class Trainer:
                 "job": _what_shapes_weights(self.job),
                 "loader": self.loader.state_dict(),
                 "last_eval": self.last_eval,
+                "early_stop": self.early_stop.state_dict(),
+                "threads": torch.get_num_threads(),
+                "guard": self.guard.state_dict(),
+                "num_averaged": self.average.num_updates if self.average else 0,
             }
-            path = save_checkpoint(self.checkpoints, self.step, self.model, self.optimizer, state)
+            guard = self.job.guard
+            path = save_checkpoint(
+                self.checkpoints,
+                self.step,
+                self.model,
+                self.optimizer,
+                state,
+                self.average.tensors() if self.average else None,
+                guard.rollback_batches if guard.may_roll_back else None,
+            )
+            self.early_stop.saved()
             self._log("checkpoint", step=self.step, path=str(path))
         self._last_saved = time.monotonic()
-        self._skip_clock()
+        self.meter.pause()
 
-    def _resume(self) -> None:
-        path = latest_checkpoint(self.checkpoints)
+    def _resume(self, path: Path | None) -> int | None:
+        """Go on from a checkpoint, if there is one; gives back the threads it was made with."""
         if path is None:
-            return
+            return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
         _check_same_job(checkpoint.state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
@@ -230,20 +294,35 @@ class Trainer:
         self.step = checkpoint.step
         self.loader.load_state_dict(checkpoint.state["loader"])
         self.last_eval = checkpoint.state["last_eval"]
+        self.early_stop.load_state_dict(checkpoint.state.get("early_stop", {}))
+        self.guard.load_state_dict(checkpoint.state["guard"])
+        if self.average:
+            self.average.load(checkpoint.tensors, checkpoint.state["num_averaged"])
         log.info("resuming from %s", path)
+        return self.job.threads or checkpoint.state.get("threads")
 
     def _finish(self) -> None:
         if self.ranks.rank != 0:
             return
-        path = export_model(Path(self.job.out_dir) / "final", self.model, self.tokenizer_path)
+        final = Path(self.job.out_dir) / "final"
+        own = self.early_stop.finish(final, self._export)
         self._log(
             "done",
             step=self.step,
-            path=str(path),
+            path=str(final),
             epochs=self.loader.epochs(),
             tokens=self.loader.tokens(),
-            **self.last_eval,
+            skipped_batches=len(self.guard.left_out),
+            rollbacks=self.guard.num_rollbacks,
+            **self.last_eval | own,
         )
+
+    def _export(self, folder: Path) -> None:
+        """The averages where there are any, else the weights."""
+        if self.ranks.rank != 0:
+            return
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            export_model(folder, self.model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -254,7 +333,6 @@ class Trainer:
     def _report_start(self) -> None:
         if self.step:
             return  # the log says "resumed" instead
-        too_long = getattr(self.loader, "num_too_long", 0)
         self._log(
             "start",
             step=0,
@@ -262,14 +340,15 @@ class Trainer:
             objective=self.job.objective,
             num_parameters=self.model.num_parameters(),
             device=str(self.device),
+            threads=torch.get_num_threads(),
             processes=self.ranks.world,
-            records_too_long=too_long,
+            records_too_long=self._num_too_long,
+            training_flops_per_token=self.meter.flops.of(1, 1),
+            peak_flops_per_second=self.meter.peak,
         )
 
     def _log_step(self, lr: float, means: dict[str, Tensor], grad_norm: Tensor) -> None:
         self._check_finite()
-        elapsed_seconds = time.monotonic() - self._started
-        seconds_a_step = elapsed_seconds / (self.step - self._first_step)
         self._log(
             "step",
             step=self.step,
@@ -277,49 +356,20 @@ class Trainer:
             lr=lr,
             grad_norm=float(grad_norm),
             **{name: float(value) for name, value in means.items()},
-            tokens=self._tokens_seen(),
-            tokens_per_second=self._tokens_per_second(),
-            eta_seconds=round(seconds_a_step * (self.job.steps - self.step), 1),
+            tokens=sum(self.loader.tokens().values()),
+            **self.meter.look(self.job.steps - self.step, self.device),
+            **self.compute.recompiles(),
         )
-        self._skip_clock()
 
     def _check_finite(self) -> None:
-        """Read losses and gradient norms since the last look; one look for many steps keeps a GPU
-        busy. Whatever is saved or reported is looked at first."""
-        if not self._unchecked:
-            return
-        numbers = torch.stack(
-            [torch.stack([loss, norm.double()]) for _, loss, norm in self._unchecked]
-        )
-        for (step, *_), (loss, norm) in zip(self._unchecked, numbers.tolist(), strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                good = latest_checkpoint(self.checkpoints)
-                raise FloatingPointError(
-                    f"at step {step} the loss is {loss} and its gradient's norm {norm}; training "
-                    "stops. Lower optim.lr or optim.clip_norm, or look at the data. Last good "
-                    f"checkpoint: {good}"
-                )
-        self._unchecked.clear()
-
-    def _tokens_per_second(self) -> int | None:
-        """Since the last line; None right after a pause, when nothing has been trained since."""
-        tokens = self._tokens_seen() - self._tokens_logged
-        return round(tokens / (time.monotonic() - self._last_logged)) if tokens else None
-
-    def _skip_clock(self) -> None:
-        """Evaluating and saving are not training: leave them out of tokens per second."""
-        self._last_logged, self._tokens_logged = time.monotonic(), self._tokens_seen()
-
-    def _tokens_seen(self) -> int:
-        return sum(self.loader.tokens().values())
+        """Whatever is saved or reported is looked at first; one look for many steps keeps a GPU
+        busy."""
+        trouble = self.guard.not_finite()
+        if trouble:
+            stop(self, trouble)
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return contextlib.nullcontext()  # a CPU's bf16 is slower than its fp32
 
 
 def pick_device(name: str) -> torch.device:
@@ -336,35 +386,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:
-    """The training loader, and one over the held-out data if the job has any."""
-    size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
-    if isinstance(job.data, PretrainData):
-        packed: Callable[..., PackedLoader] = PackedLoader
-        if job.objective == "mlm":
-            rules = MaskingRules.of(tokenizer, whole_words=job.whole_words)
-            packed = functools.partial(MaskedLoader, rules=rules)
-        val = job.data.val
-        phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
-        return (
-            packed(job.data.groups, job.data.weights, **size, phases=phases),
-            packed({"val": val}, {"val": 1.0}, **size) if val else None,
-        )
-    kind = ConversationLoader if job.objective == "sft" else PairLoader
-    loaders = [
-        kind(path, tokenizer, **size) if path else None for path in (job.data.train, job.data.val)
-    ]
-    for loader in loaders:
-        if loader and loader.num_too_long:
-            log.warning("%d records exceed seq_len and are left out", loader.num_too_long)
-    return loaders[0], loaders[1]  # type: ignore[return-value]
-
-
 def _initial_model(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
         return make_model(job.model)
-    model = load_model(job.init_from)[0].train()
+    model = load_to_train(job.init_from, job.context)
     if model.finetune:
         raise ValueError(
             f"{job.init_from} was fine-tuned beside a frozen model ({model.finetune.method}); "
@@ -378,7 +404,7 @@ def _initial_model(job: TrainJob) -> LanguageModel:
 
 
 def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
-    if isinstance(model.config, EncoderConfig) != (job.objective == "mlm"):
+    if model.config.architecture not in objective_named(job.objective).architectures:
         raise ValueError(f"objective {job.objective!r} does not train {model.config.architecture}s")
     if job.seq_len > model.config.max_seq_len:
         raise ValueError(
@@ -401,24 +427,9 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
             )
 
 
-def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Criterion:
-    if job.objective == "pretrain" and job.document_mask:
-        return PackedNextToken(special_id(tokenizer, BOS), job.z_loss)
-    if job.objective == "mlm":
-        return MaskedToken(special_id(tokenizer, BOS))
-    if job.objective != "dpo":
-        return NextToken(job.z_loss)
-    assert job.init_from is not None  # TrainJob sees to it
-    reference, _ = load_model(job.init_from, device)
-    if job.finetune and job.finetune.base == "nf4":
-        assert isinstance(reference, Decoder)
-        quantise(reference)  # what the policy begins as
-    return Preference(reference, job.dpo_beta, job.dpo_sft_weight)
-
-
 def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Tensor | None:
-    """Bits per byte are pretraining's: they compare models of different vocabularies."""
-    if job.objective != "pretrain":
+    """Of every token of the vocabulary, where the loss is also told in bits per byte."""
+    if not objective_named(job.objective).in_bytes:
         return None
     return torch.from_numpy(token_byte_lengths(tokenizer)).to(device)
 
@@ -428,7 +439,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "optim", "seed"),
+        *("finetune", "context", "optim", "ema_decay", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

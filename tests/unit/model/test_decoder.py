@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from model.config import PRESETS, ModelConfig, model_preset
+from model.architectures import PRESETS, ModelConfig, model_preset
 from model.decoder import Decoder
-from model.objectives import next_token_loss
+from model.losses import next_token_loss
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}
 
@@ -67,6 +67,7 @@ def test_one_batch_can_be_learned_by_heart(tiny):
     ("preset", "vocab_size", "millions"),
     [
         ("llama-demo", 4096, 2.9),
+        ("bytes-demo", 263, 2.9),
         ("llama-small", 16_384, 32.1),
         ("llama-base", 50_304, 121),
         ("gpt2-base", 50_257, 124.4),
