@@ -7,7 +7,7 @@ run in that one process, turn by turn. Prints processor time a token (median and
 rounds), the share of the machine's own matrix product rate, measured between the turns, and the
 peak memory of a process that makes two such steps.
 
-All of a size have the same matrices: width, layers, heads; a GELU of four widths has as many numbers
+All of a size have the same width, layers and heads; a GELU of four widths has as many numbers
 as a SwiGLU of 8/3, and heads are tied where the peer can. Sequences of 256, batches of 16, float32,
 no dropout, fused AdamW, gradients clipped at 1.0. Ours is the trainer's own step, with all that it
 does. The FLOPs of a token are 6 · numbers in matrices + 12 · layers · width · sequence.
@@ -68,7 +68,7 @@ class Shape:
 
 
 SHAPES = {
-    "1M": Shape(n_layers=4, width=128, n_heads=4, mlp_width=344, steps_a_turn=4),
+    "1M": Shape(n_layers=4, width=128, n_heads=4, mlp_width=344, steps_a_turn=2),
     "10M": Shape(n_layers=6, width=320, n_heads=5, mlp_width=856, steps_a_turn=1),
     "30M": Shape(n_layers=8, width=512, n_heads=8, mlp_width=1368, steps_a_turn=1),
 }
@@ -82,7 +82,7 @@ class Contender:
     step: Callable[[], Any]
 
 
-# --- ours ------------------------------------------------------------------------------------------
+# --- ours ---
 
 
 def ours(shape: Shape, folder: Path, *, document_mask: bool) -> Contender:
@@ -130,7 +130,7 @@ def _random_documents(folder: Path, start: int, num_special: int) -> Path:
     return folder / "random.bin"
 
 
-# --- others ----------------------------------------------------------------------------------------
+# --- others ---
 
 
 def transformers_llama(shape: Shape, folder: Path) -> Contender:
@@ -250,7 +250,7 @@ CONTENDERS: dict[str, Maker] = {
 NEEDS = {"transformers' LLaMA": "transformers", "litgpt": "litgpt"}
 
 
-# --- measuring -------------------------------------------------------------------------------------
+# --- measuring ---
 
 
 def main() -> None:
