@@ -27,7 +27,7 @@ from model.architectures import ModelConfig
 from model.checkpoint import load_model
 from model.context import load_to_train
 from model.job import ContextConfig, OptimConfig, PretrainData, TrainJob
-from model.needle import CITIES, Cell, Facts, as_plain, find_needles
+from model.needle import CITIES, DEPTHS, Cell, Facts, as_plain, find_needles, grid_lines
 from model.tokens import TokenWriter
 from model.trainer import train
 from tasks.common.files import open_text
@@ -37,7 +37,6 @@ from tasks.tokenizer.config import TokenizerConfig
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 VOCAB_SIZE = 768
 NUM_FACTS = 4
 NUM_TIMES = 2  # that a document says its facts once more
@@ -172,7 +171,7 @@ def main() -> None:
         grids[name] = find_needles(
             model, tokenizer, haystack, lengths, DEPTHS, FACTS, num_asked=args.asked
         )
-        _print_grid(name, grids[name])
+        print("\n".join([f"\n{name}: share found", *grid_lines(grids[name])]), flush=True)
 
     as_it_is = load_to_train(base, ContextConfig(max_seq_len=long, method="none"))
     ask("trained on short documents", as_it_is.eval())
@@ -201,16 +200,6 @@ def main() -> None:
     plain = {name: as_plain(cells) for name, cells in grids.items()}
     (folder / "needle.json").write_text(json.dumps(plain, indent=1))
     print(f"{_cpu_seconds():.0f} CPU seconds in all")
-
-
-def _print_grid(name: str, cells: Sequence[Cell]) -> None:
-    lengths = sorted({cell.length for cell in cells})
-    print(
-        f"\n{name}: share found, by depth and length\n  depth " + "".join(f"{n:7}" for n in lengths)
-    )
-    for depth in DEPTHS:
-        row = [cell.accuracy for cell in cells if cell.depth == depth]
-        print(f"  {depth:5.2f} " + "".join(f"{value:7.2f}" for value in row), flush=True)
 
 
 def _plot(path: Path, grids: dict[str, list[Cell]]) -> None:
