@@ -211,10 +211,10 @@ def _plot_coordinates(path: Path, checks: dict[str, dict[int, list[dict[str, flo
                 values = [by_step[step][name] for by_step in found.values()]
                 style = {"color": "#d9622b", "lw": 2} if name == "logits" else {"lw": 0.8}
                 axis.plot(list(found), values, marker=".", label=name, **style)
-            axis.set(xscale="log", yscale="log", title=f"{rule}, after {step} steps")
+            axis.set(xscale="log", yscale="log", title=f"after {step} steps", xlabel="width")
             axis.set_xticks(list(found), [str(width) for width in found])
             axis.minorticks_off()
-        row[0].set_ylabel("root mean square")
+        row[0].set_ylabel(f"{rule}\nroot mean square")
     axes[0][0].legend(fontsize=5)
     figure.tight_layout()
     figure.savefig(path, dpi=90)

@@ -77,7 +77,7 @@ def test_what_shaped_the_past_is_not_chosen_anew(stable, tmp_path):
         {"optim": dataclasses.replace(LATE, kind="muon")},
         {"seed": 1},
     ):
-        with pytest.raises(ValueError, match="was trained with (optim|seed)"):
+        with pytest.raises(ValueError, match=r"was trained with (optim|seed)"):
             train(branch(stable, tmp_path / "other", **changes))
 
 
