@@ -12,7 +12,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,13 +32,13 @@ class Facts:
     sentence: str
     question: str
     """The sentence up to the value; what it ends with is the answer."""
-    names: tuple[str, ...]
-    values: tuple[str, ...]
+    values: Mapping[str, Sequence[str]]
+    """By name, what it may be given."""
 
     def draw(self, rng: random.Random, num_facts: int) -> list[tuple[str, str]]:
-        """Different names and different values."""
-        names, values = (rng.sample(own, num_facts) for own in (self.names, self.values))
-        return list(zip(names, values, strict=True))
+        """Different names, each with one of its values."""
+        names = rng.sample(sorted(self.values), num_facts)
+        return [(name, rng.choice(self.values[name])) for name in names]
 
 
 CITIES = (
@@ -49,8 +49,7 @@ CITIES = (
 NUMBERS = Facts(
     sentence=" The secret number of {name} is {value}.",
     question=" The secret number of {name} is",
-    names=CITIES,
-    values=tuple(map(str, range(1_000, 10_000))),
+    values=dict.fromkeys(CITIES, tuple(map(str, range(1_000, 10_000)))),
 )
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

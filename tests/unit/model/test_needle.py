@@ -23,8 +23,9 @@ from model.needle import (
 WORDS = Facts(
     sentence=" {name} {value}.",
     question=" {name}",
-    names=("ash", "coal", "flux", "iron"),
-    values=("bloom", "draw", "ember", "gate", "jet", "kiln"),
+    values=dict.fromkeys(
+        ("ash", "coal", "flux", "iron"), ("bloom", "draw", "ember", "gate", "jet", "kiln")
+    ),
 )
 
 
@@ -71,7 +72,7 @@ def test_a_text_has_its_length_and_the_fact_stands_at_its_depth(
     assert len(context) + len(answer) == length
     assert context[0] == special_id(tokenizer, BOS)
     text, value = decode(tokenizer, context[1:]), decode(tokenizer, answer).strip()
-    name = next(n for n in facts.names if text.endswith(facts.question.format(name=n)))
+    name = next(n for n in facts.values if text.endswith(facts.question.format(name=n)))
     fact = facts.sentence.format(name=name, value=value)
     assert text.count(fact) == 1
     # The other facts move it by at most their own length.
