@@ -243,14 +243,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--rules", nargs="+", default=[rule.name for rule in RULES])
     parser.add_argument("--check-steps", type=int, default=4)
     parser.add_argument("--check-lr", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument(
-        "--powers", type=int, nargs="+", default=[-12, -11, -10, -9, -8, -7], help="rates 2^power"
+        "--powers", type=int, nargs="+", default=[-12, -11, -10, -9, -8, -7, -6], help="rates 2^power"
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
