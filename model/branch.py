@@ -22,4 +22,5 @@ def branched(state: dict[str, Any], job: TrainJob, loader: PackedLoader) -> dict
         "job": state["job"] | {"optim": optim},
         "loader": {name: unseen | counts for name, counts in state["loader"].items()},
         "last_eval": {},
+        "early_stop": {},
     }

@@ -19,6 +19,7 @@ from model.checkpoint import load_model
 from model.generate import generate
 from model.language_model import LanguageModel
 from model.needle import as_plain, find_needles
+from model.sampling import Sampling
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
@@ -168,9 +169,9 @@ def _answers(
             model,
             prompts[start : start + ANSWERS_PER_BATCH],
             config.max_new_tokens,
-            temperature=config.temperature,
-            seed=config.seed,
+            Sampling(temperature=config.temperature, seed=config.seed),
             stop_ids=stops,
+            first_row=start,
         )
     return [
         {
@@ -224,7 +225,7 @@ def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 STAGE = Stage(
     name="evaluate",
-    version=4,
+    version=5,
     config=EvaluateConfig,
     inputs=("checkpoint", "tokens", "instructions"),
     run=run,

@@ -250,7 +250,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument(
-        "--powers", type=int, nargs="+", default=[-12, -11, -10, -9, -8, -7, -6], help="rates 2^power"
+        "--powers",
+        type=int,
+        nargs="+",
+        default=[-12, -11, -10, -9, -8, -7, -6],
+        help="rates 2^power",
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
