@@ -240,6 +240,9 @@ class TrainJob(JsonConfig):
     """An exported checkpoint folder to start from."""
     context: ContextConfig | None = None
     """Read ``init_from`` with a longer context; None leaves it as it is."""
+    branch_from: str | None = None
+    """Pretraining: another run's ``checkpoints/step-…`` to go on from, with its optimizer and its
+    place in the data, by another ending of the schedule; see ``branch.py``."""
     finetune: FinetuneConfig | None = None
     """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
     tokenizer: str | None = None
@@ -320,6 +323,11 @@ class TrainJob(JsonConfig):
         )
         if self.finetune:
             require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
+        require(
+            self.branch_from is None or (self.objective == "pretrain" and not self.finetune),
+            "branch_from is for pretraining",
+            self.objective,
+        )
         if self.context:
             require(
                 self.init_from is not None and self.finetune is None,
