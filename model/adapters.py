@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.config import FinetuneConfig, ModelConfig
+from model.architectures import ModelConfig
 from model.decoder import Decoder
+from model.job import FinetuneConfig
 from model.layers import Block, Prefix
 
 # Our matrices, and the projections that each is made of, in transformers' names.

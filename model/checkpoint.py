@@ -33,9 +33,10 @@ from model.adapters import (
     save_peft,
     trained_state,
 )
+from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
-from model.config import AnyModelConfig, FinetuneConfig, model_config
 from model.decoder import Decoder
+from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.config import ModelConfig
+from model.architectures import ModelConfig
 from model.language_model import Cache, LanguageModel, positions_in
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.loader import TokenBatch
+from model.batches import TokenBatch
 
 
 @dataclass(frozen=True, slots=True)

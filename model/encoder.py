@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import EncoderConfig
+from model.architectures import EncoderConfig
 from model.language_model import Cache, LanguageModel, positions_in
 
 INIT_STD = 0.02

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.objectives import IGNORED
+from model.losses import IGNORED
 
 CHUNK_LOGITS = 1 << 21  # numbers in one chunk's logits: 8 MB in float32
 GPU_CHUNK_LOGITS = 1 << 27  # where launches and sweeps over the gradient cost more than memory

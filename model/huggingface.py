@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.config import EncoderConfig, ModelConfig, RopeScaling
+from model.architectures import EncoderConfig, ModelConfig, RopeScaling
 from model.language_model import LanguageModel, make_model
 
 _LLAMA = {

@@ -1,6 +1,6 @@
 """What the engine asks of a language model, whatever it is made of, and which kinds there are.
 
-A new architecture is a configuration in ``config.py``, a module that extends ``LanguageModel``, and
+A new architecture is a shape in ``architectures.py``, a module that extends ``LanguageModel``, and
 a line in ``make_model``.
 
 Shape suffixes: B batch, T positions in this call, D width, V vocabulary.
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import AnyModelConfig, EncoderConfig, FinetuneConfig, LstmConfig
+from model.architectures import AnyModelConfig, EncoderConfig, LstmConfig
+from model.job import FinetuneConfig
 
 
 class Cache(Protocol):

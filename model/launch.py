@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from model.config import TrainJob
+    from model.job import TrainJob
 
 EXIT_BROKEN = 1
 EXIT_BAD_JOB = 2
@@ -72,7 +72,7 @@ def run(job_path: Path, stop: "StopSignal") -> int:
 
 def read_job(path: Path) -> "TrainJob":
     """The ``TrainJob`` in a file; a ValueError says what is wrong with it."""
-    from model.config import TrainJob
+    from model.job import TrainJob
 
     try:
         return TrainJob.from_json_dict(json.loads(path.read_text(encoding="utf-8")))

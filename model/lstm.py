@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import (
     unpack_sequence,
 )
 
-from model.config import LstmConfig
+from model.architectures import LstmConfig
 from model.language_model import Cache, LanguageModel
 
 INIT_STD = 0.02

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.config import OptimConfig
+from model.job import OptimConfig
 from model.muon import Muon, Together
 
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig, RopeScaling
+from model.architectures import ModelConfig, RopeScaling
 
 
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:

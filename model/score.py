@@ -14,10 +14,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model import chat
-from model.criteria import scored_positions
+from model.batches import Row, TokenBatch, pad_rows
 from model.language_model import LanguageModel
-from model.loader import Row, TokenBatch, pad_rows
-from model.objectives import token_logprobs
+from model.losses import token_logprobs
+from model.objectives.base import scored_positions
 
 Request = tuple[Sequence[int], Sequence[int]]
 """(context ids, continuation ids)."""

@@ -9,7 +9,6 @@ Signals, processes and exit codes are ``launch.py``'s.
 """
 
 import contextlib
-import functools
 import logging
 import math
 import os
@@ -22,8 +21,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.adapters import add_adapters, quantise
-from model.chat import BOS, load_tokenizer, special_id, token_byte_lengths
+from model.adapters import add_adapters
+from model.batches import Loader, TokenBatch
+from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
     export_model,
     latest_checkpoint,
@@ -31,26 +31,17 @@ from model.checkpoint import (
     load_model,
     save_checkpoint,
 )
-from model.config import EncoderConfig, PretrainData, TrainJob
-from model.criteria import Criterion, MaskedToken, NextToken, PackedNextToken, Preference
 from model.decoder import Decoder
 from model.distributed import Ranks
+from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
-from model.loader import (
-    ConversationLoader,
-    MaskedLoader,
-    PackedLoader,
-    PairLoader,
-    RecordLoader,
-    TokenBatch,
-)
-from model.masking import MaskingRules
 from model.metrics import MetricsLog
+from model.objectives.base import objective_named
 from model.optim import learning_rate, make_optimizer, set_learning_rate
+from model.packed_loader import PackedLoader
 
 log = logging.getLogger(__name__)
 
-Loader = PackedLoader | RecordLoader
 Outcome = Literal["done", "stopped"]
 
 
@@ -78,9 +69,10 @@ class Trainer:
         tokenizer = load_tokenizer(self.tokenizer_path)
         self.model = _initial_model(job).to(self.device)
         _check_fit(job, self.model, tokenizer)
-        self.loader, self.val_loader = make_loaders(job, tokenizer)
+        objective = objective_named(job.objective)
+        self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
-        self.criterion = _make_criterion(job, tokenizer, self.device)
+        self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
@@ -336,30 +328,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def make_loaders(job: TrainJob, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:
-    """The training loader, and one over the held-out data if the job has any."""
-    size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
-    if isinstance(job.data, PretrainData):
-        packed: Callable[..., PackedLoader] = PackedLoader
-        if job.objective == "mlm":
-            rules = MaskingRules.of(tokenizer, whole_words=job.whole_words)
-            packed = functools.partial(MaskedLoader, rules=rules)
-        val = job.data.val
-        phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
-        return (
-            packed(job.data.groups, job.data.weights, **size, phases=phases),
-            packed({"val": val}, {"val": 1.0}, **size) if val else None,
-        )
-    kind = ConversationLoader if job.objective == "sft" else PairLoader
-    loaders = [
-        kind(path, tokenizer, **size) if path else None for path in (job.data.train, job.data.val)
-    ]
-    for loader in loaders:
-        if loader and loader.num_too_long:
-            log.warning("%d records exceed seq_len and are left out", loader.num_too_long)
-    return loaders[0], loaders[1]  # type: ignore[return-value]
-
-
 def _initial_model(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
@@ -378,7 +346,7 @@ def _initial_model(job: TrainJob) -> LanguageModel:
 
 
 def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
-    if isinstance(model.config, EncoderConfig) != (job.objective == "mlm"):
+    if model.config.architecture not in objective_named(job.objective).architectures:
         raise ValueError(f"objective {job.objective!r} does not train {model.config.architecture}s")
     if job.seq_len > model.config.max_seq_len:
         raise ValueError(
@@ -401,24 +369,9 @@ def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
             )
 
 
-def _make_criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Criterion:
-    if job.objective == "pretrain" and job.document_mask:
-        return PackedNextToken(special_id(tokenizer, BOS), job.z_loss)
-    if job.objective == "mlm":
-        return MaskedToken(special_id(tokenizer, BOS))
-    if job.objective != "dpo":
-        return NextToken(job.z_loss)
-    assert job.init_from is not None  # TrainJob sees to it
-    reference, _ = load_model(job.init_from, device)
-    if job.finetune and job.finetune.base == "nf4":
-        assert isinstance(reference, Decoder)
-        quantise(reference)  # what the policy begins as
-    return Preference(reference, job.dpo_beta, job.dpo_sft_weight)
-
-
 def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Tensor | None:
-    """Bits per byte are pretraining's: they compare models of different vocabularies."""
-    if job.objective != "pretrain":
+    """Of every token of the vocabulary, where the loss is also told in bits per byte."""
+    if not objective_named(job.objective).in_bytes:
         return None
     return torch.from_numpy(token_byte_lengths(tokenizer)).to(device)
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from model.config import TrainJob
+from model.job import TrainJob
 from model.process import run_job
 from tasks.common.stage import Outcome, StageContext
 

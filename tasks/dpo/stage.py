@@ -1,6 +1,6 @@
 """The dpo stage: a checkpoint and preferences in, an aligned checkpoint out."""
 
-from model.config import OptimConfig, RecordData, TrainJob
+from model.job import OptimConfig, RecordData, TrainJob
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
 from tasks.dpo.config import DpoConfig

@@ -18,7 +18,7 @@ class PretrainConfig(BaseModel):
         "gpt2-base",
         "lstm-demo",
         "lstm-small",
-    ] = Field("llama-demo", title="Model", description="A named shape; see model/config.py")
+    ] = Field("llama-demo", title="Model", description="A named shape; see model/architectures.py")
     steps: int = Field(1_000, ge=1, title="Steps", description="Optimizer steps")
     batch_size: int = Field(16, ge=1, title="Batch size", description="Sequences in one step")
     micro_batch_size: int | None = Field(

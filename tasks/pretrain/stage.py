@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from model.config import MixturePhase, OptimConfig, PretrainData, TrainJob, model_preset
+from model.architectures import model_preset
+from model.job import MixturePhase, OptimConfig, PretrainData, TrainJob
 from model.tokens import TokenShard
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.stage import Outcome, Stage, StageContext

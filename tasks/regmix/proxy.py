@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.architectures import model_preset
 from model.chat import BOS, load_tokenizer, special_id
-from model.config import OptimConfig, PretrainData, TrainJob, model_preset
+from model.job import OptimConfig, PretrainData, TrainJob
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import Trainer

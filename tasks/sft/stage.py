@@ -1,6 +1,6 @@
 """The sft stage: a checkpoint and conversations in, a checkpoint that answers out."""
 
-from model.config import OptimConfig, RecordData, TrainJob
+from model.job import OptimConfig, RecordData, TrainJob
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
 from tasks.sft.config import SftConfig

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import main
-from model.loader import PackedLoader
+from model.packed_loader import PackedLoader
 from tasks.common.mix_table import MixRules, MixWeight, Phase, Portion, mixture_table
 from tasks.common.mixture import shard_names
 from tasks.common.stage import Machine, materialise

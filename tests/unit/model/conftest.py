@@ -10,8 +10,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from model.architectures import ModelConfig
 from model.chat import SPECIAL_TOKENS, encode_document, load_tokenizer
-from model.config import ModelConfig, OptimConfig, PretrainData, RecordData, TrainJob
+from model.job import OptimConfig, PretrainData, RecordData, TrainJob
 from model.tokens import TokenWriter
 
 WORDS = ["ash", "bloom", "coal", "draw", "ember", "flux", "gate", "iron", "jet", "kiln", "ore"]

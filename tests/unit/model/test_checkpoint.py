@@ -13,8 +13,8 @@ from model.checkpoint import (
     load_model,
     save_checkpoint,
 )
-from model.config import OptimConfig
 from model.decoder import Decoder
+from model.job import OptimConfig
 from model.optim import make_optimizer
 
 

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from model.config import PRESETS, ModelConfig, model_preset
+from model.architectures import PRESETS, ModelConfig, model_preset
 from model.decoder import Decoder
-from model.objectives import next_token_loss
+from model.losses import next_token_loss
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model import generate as cli
-from model.config import LstmConfig
+from model.architectures import LstmConfig
 from model.generate import generate, sample, stream
 from model.language_model import make_model
 

@@ -9,7 +9,7 @@ import torch
 
 from model import head_loss as module
 from model.head_loss import head_loss
-from model.objectives import IGNORED, next_token_loss
+from model.losses import IGNORED, next_token_loss
 
 
 def plain(hidden_ND, weight_VD, targets_N, softcap, z_weight):
@@ -80,7 +80,7 @@ PEAK = """
 import sys, torch
 from pathlib import Path
 from model.head_loss import head_loss
-from model.objectives import next_token_loss
+from model.losses import next_token_loss
 torch.set_num_threads(1)
 def peak_kib():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -8,13 +8,14 @@ import torch
 import transformers
 
 from model.adapters import add_adapters
-from model.config import EncoderConfig, FinetuneConfig, ModelConfig, RopeScaling
-from model.criteria import MaskedToken
+from model.architectures import EncoderConfig, ModelConfig, RopeScaling
+from model.batches import TokenBatch
 from model.decoder import Decoder
 from model.encoder import Encoder
 from model.generate import generate
 from model.huggingface import from_huggingface, to_huggingface
-from model.loader import TokenBatch
+from model.job import FinetuneConfig
+from model.objectives.mlm import MaskedToken
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 YARN = RopeScaling(kind="yarn", factor=4.0, original_max_seq_len=16)

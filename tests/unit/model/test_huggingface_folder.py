@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from model import chat
+from model.architectures import ModelConfig
 from model.checkpoint import export_model, load_model
-from model.config import ModelConfig
 from model.decoder import Decoder
 from model.generate import generate
 from model.huggingface_folder import export_folder, import_folder, main

@@ -7,14 +7,10 @@ import pytest
 import torch
 
 from model import chat
-from model.loader import (
-    ConversationLoader,
-    PackedLoader,
-    PairLoader,
-    next_source,
-    pad_rows,
-    shuffled,
-)
+from model.batches import next_source, pad_rows, shuffled
+from model.objectives.dpo import PairLoader
+from model.objectives.sft import ConversationLoader
+from model.packed_loader import PackedLoader
 from model.tokens import TokenWriter
 
 VOCAB = 60_000

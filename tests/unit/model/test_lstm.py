@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 
+from model.architectures import LstmConfig, model_config
 from model.checkpoint import load_model
-from model.config import LstmConfig, OptimConfig, model_config
+from model.job import OptimConfig
+from model.losses import next_token_loss
 from model.lstm import Lstm
-from model.objectives import next_token_loss
 from model.trainer import train
 
 CONFIG = LstmConfig(vocab_size=320, width=24, n_layers=2, max_seq_len=64)

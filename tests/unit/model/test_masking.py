@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 
 from model import chat
+from model.architectures import EncoderConfig
 from model.checkpoint import export_model
-from model.config import EncoderConfig, OptimConfig
 from model.encoder import Encoder
+from model.job import OptimConfig
 from model.masking import MaskingRules, hide_tokens
 from model.trainer import train
 

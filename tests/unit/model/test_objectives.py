@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from model.objectives import chosen_nll, dpo_loss, next_token_loss, token_logprobs
+from model.losses import chosen_nll, dpo_loss, next_token_loss, token_logprobs
 
 
 def numbers(*shape, seed=0):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from model.config import OptimConfig
 from model.decoder import Decoder
+from model.job import OptimConfig
 from model.muon import Muon, Together, orthogonal
 from model.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate
 

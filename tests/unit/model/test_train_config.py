@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from model.config import ModelConfig, OptimConfig, TrainJob, model_preset
+from model.architectures import ModelConfig, model_preset
+from model.job import OptimConfig, TrainJob
 
 
 @pytest.mark.parametrize("objective", ["pretrain", "sft", "dpo"])

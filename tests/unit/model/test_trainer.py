@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.batches import pad_rows
 from model.chat import BOS, special_id
 from model.checkpoint import load_model
-from model.config import OptimConfig
-from model.loader import pad_rows
+from model.job import OptimConfig
 from model.trainer import Trainer, train
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from model import chat
-from model.config import ModelConfig
+from model.architectures import ModelConfig
 from model.decoder import Decoder
 from model.generate import generate
 from model.huggingface import to_huggingface

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sacrebleu import sentence_chrf
 
 from model import chat
-from model.config import ModelConfig
+from model.architectures import ModelConfig
 from model.decoder import Decoder
 from tasks.common.judge import closeness
 from tasks.common.records import split_validation

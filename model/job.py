@@ -1,0 +1,234 @@
+"""A training job: all that ``python -m model.launch`` needs to know, as one JSON file.
+
+In: keyword arguments, or a job file. Out: frozen, validated dataclasses. What an objective does is
+``objectives/``'s; which there are, and what data each eats, is said here, without importing torch.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from model.architectures import AnyModelConfig, model_config
+from model.config import JsonConfig, require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig(JsonConfig):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) or Muon, and the rate's schedule."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    """muon: for the matrices inside the model; embeddings, head and vectors stay AdamW's."""
+    lr: float = 1e-3
+    adamw_lr_ratio: float = 1.0
+    """muon: the learning rate of what stays AdamW's, as a share of ``lr``."""
+    muon_momentum: float = 0.95
+    min_lr_ratio: float = 0.1
+    """The last step's learning rate, as a share of ``lr``."""
+    warmup_steps: int = 100
+    decay: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    wsd_decay_ratio: float = 0.2
+    """With ``decay="wsd"``: the share of all steps, at the end, in which the rate falls."""
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.lr < math.inf, "lr must be positive and finite", self.lr)
+        require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be in [0, 1]", self.min_lr_ratio)
+        require(self.warmup_steps >= 0, "warmup_steps must not be negative", self.warmup_steps)
+        require(0 < self.wsd_decay_ratio <= 1, "wsd_decay_ratio: (0, 1]", self.wsd_decay_ratio)
+        require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
+        require(self.adamw_lr_ratio > 0, "adamw_lr_ratio must be positive", self.adamw_lr_ratio)
+        require(0 <= self.muon_momentum < 1, "muon_momentum: [0, 1)", self.muon_momentum)
+        require(all(0 <= b < 1 for b in self.betas), "betas must be in [0, 1)", self.betas)
+        require(self.eps > 0, "eps must be positive", self.eps)
+        require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixturePhase(JsonConfig):
+    """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
+
+    first_step: int
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainData(JsonConfig):
+    """Token shards by source, the sources' weights in the mixture, and held-out shards.
+
+    ``phases`` are later mixtures; a source has a weight in at least one of all, and no weight
+    where it is left out.
+    """
+
+    groups: dict[str, list[str]]
+    weights: dict[str, float]
+    val: list[str] = field(default_factory=list)
+    phases: list[MixturePhase] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require(bool(self.groups), "groups must name at least one source", self.groups)
+        for name, paths in self.groups.items():
+            require(bool(paths), f"groups[{name!r}] must list at least one token shard", paths)
+        mixtures = [self.weights, *(phase.weights for phase in self.phases)]
+        require(
+            set().union(*mixtures) == set(self.groups),
+            f"weights must name exactly the groups {sorted(self.groups)}",
+            sorted(set().union(*mixtures)),
+        )
+        for weights in mixtures:
+            require(bool(weights), "a mixture must have at least one source", weights)
+            for name, weight in weights.items():
+                require(0 < weight < math.inf, f"weights[{name!r}] must be positive", weight)
+        starts = [0, *(phase.first_step for phase in self.phases)]
+        require(
+            all(early < late for early, late in itertools.pairwise(starts)),
+            "phases must begin one after another, after step 0",
+            starts[1:],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordData(JsonConfig):
+    """JSONL files of conversations (sft) or preference pairs (dpo)."""
+
+    train: str
+    val: str | None = None
+
+
+OBJECTIVES: dict[str, type[PretrainData | RecordData]] = {
+    "pretrain": PretrainData,
+    "mlm": PretrainData,
+    "sft": RecordData,
+    "dpo": RecordData,
+}
+"""What each objective eats; what it does with it is in the file of its name in ``objectives/``."""
+
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig(JsonConfig):
+    """Training a few parameters beside a frozen model: what ``adapters.py`` adds."""
+
+    method: Literal["lora", "bitfit", "adapter", "prefix"] = "lora"
+    base: Literal["full", "nf4"] = "full"
+    """nf4: the frozen matrices in four bits (QLoRA, Dettmers et al. 2023, arXiv:2305.14314)."""
+    rank: int = 8
+    """Of LoRA's matrices; the bottleneck's width of adapters."""
+    alpha: float = 16.0
+    """LoRA's change is multiplied by alpha / rank."""
+    dropout: float = 0.0
+    targets: tuple[str, ...] = PROJECTIONS
+    """LoRA: the projections that get one, in transformers' names."""
+    prefix_tokens: int = 16
+    """Prefix tuning: learned positions before every text."""
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 1, "rank must be at least 1", self.rank)
+        require(self.alpha > 0, "alpha must be positive", self.alpha)
+        require(0 <= self.dropout < 1, "dropout must be in [0, 1)", self.dropout)
+        require(self.prefix_tokens >= 1, "prefix_tokens must be at least 1", self.prefix_tokens)
+        if self.base == "nf4":
+            require(self.method == "lora", "base = nf4 goes with method = lora", self.method)
+        unknown = sorted(set(self.targets) - set(PROJECTIONS))
+        require(not unknown, f"targets must be among {', '.join(PROJECTIONS)}", unknown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob(JsonConfig):
+    """A whole training job: all that ``python -m model.launch`` needs to know."""
+
+    objective: str
+    """One of ``OBJECTIVES``."""
+    data: PretrainData | RecordData
+    out_dir: str
+    steps: int
+    seq_len: int
+    batch_size: int
+    """Sequences (pairs, in dpo) in one optimizer step, over all micro-batches and processes."""
+    micro_batch_size: int | None = None
+    """Sequences (pairs) in memory at once; None takes the whole batch."""
+    model: AnyModelConfig | None = None
+    """The model to start from nothing; exactly one of ``model`` and ``init_from`` is given."""
+    init_from: str | None = None
+    """An exported checkpoint folder to start from."""
+    finetune: FinetuneConfig | None = None
+    """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
+    tokenizer: str | None = None
+    """``tokenizer.json``; None takes the one beside ``init_from``."""
+    document_mask: bool = True
+    """Pretraining: documents packed into one row do not see each other."""
+    z_loss: float = 0.0
+    """Weight of log²Z in pretraining's and sft's gradients; 1e-4 is usual where logits grow."""
+    whole_words: bool = False
+    """mlm: hide whole words rather than tokens."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+    eval_every_steps: int = 100
+    eval_batches: int | None = None
+    """How many batches an evaluation reads, always the same ones; None reads all."""
+    checkpoint_every_steps: int | None = None
+    checkpoint_every_seconds: float | None = 120.0
+    log_every_steps: int = 1
+    device: str = "auto"
+    threads: int | None = None
+    compile: bool = False
+    dpo_beta: float = 0.1
+    dpo_sft_weight: float = 0.0
+    """Weight of the chosen answer's NLL added to the dpo loss."""
+    heartbeat_path: str | None = None
+    heartbeat_timeout_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seq_len", "batch_size", "eval_every_steps", "log_every_steps"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        for name in ("micro_batch_size", "eval_batches", "threads", "checkpoint_every_steps"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
+        require(
+            (self.model is None) != (self.init_from is None),
+            "give exactly one of model and init_from",
+            f"model={'set' if self.model else None}, init_from={self.init_from}",
+        )
+        if self.model is not None:
+            require(self.tokenizer is not None, "a new model needs a tokenizer", self.tokenizer)
+            require(
+                self.seq_len <= self.model.max_seq_len,
+                f"seq_len must not exceed the model's max_seq_len = {self.model.max_seq_len}",
+                self.seq_len,
+            )
+        wanted = _data_kind(self.objective)
+        require(
+            isinstance(self.data, wanted),
+            f"objective {self.objective!r} needs {wanted.__name__} as data",
+            type(self.data).__name__,
+        )
+        if self.finetune:
+            require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
+        if self.objective == "dpo":
+            require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
+        require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
+        require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)
+
+    @classmethod
+    def from_json_dict(cls, data: dict[str, Any]) -> Self:
+        """As the base class; ``objective`` decides which kind of ``data`` is read."""
+        if isinstance(data, dict) and isinstance(data.get("data"), dict):
+            kind = _data_kind(data.get("objective"))
+            data = data | {"data": kind.from_json_dict(data["data"])}
+        if isinstance(data, dict) and isinstance(data.get("model"), dict):
+            data = data | {"model": model_config(data["model"])}
+        # Named in full: slots=True makes a new class, which a bare super() would not find.
+        return super(TrainJob, cls).from_json_dict(data)
+
+
+def _data_kind(objective: object) -> type[PretrainData | RecordData]:
+    if not isinstance(objective, str) or objective not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise ValueError(f"TrainJob.objective must be one of {known}; got {objective!r}")
+    return OBJECTIVES[objective]

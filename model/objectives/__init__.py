@@ -1,0 +1,1 @@
+"""What training can be for: one file an objective."""
