@@ -87,6 +87,11 @@ class ModelConfig(JsonConfig):
     arXiv:2410.17897, as the speed runs of nanoGPT simplify it)."""
     input_residual: bool = False
     """Each block reads a learned mix of the stream and of the embedding it began with."""
+    bigram_buckets: int | None = None
+    """Rows of a table that each token and the one before it, hashed together, add to the embedding
+    (hash embeddings: Svenstrup et al. 2017, arXiv:1709.03933); None for no such table."""
+    token_shift: bool = False
+    """A learned share, channel by channel, of the embedding of the token before is added."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -97,7 +102,7 @@ class ModelConfig(JsonConfig):
                 f"width must be a multiple of n_heads = {self.n_heads}, or head_dim be given",
                 self.width,
             )
-        for name in ("head_dim", "sliding_window"):
+        for name in ("head_dim", "sliding_window", "bigram_buckets"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
         require(
@@ -193,11 +198,22 @@ _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_l
 
 _GPT2: dict[str, Any] = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 
+_MODERN: dict[str, Any] = {
+    "mlp": "relu2",
+    "tie_embeddings": False,
+    "qk_norm": True,
+    "zero_init": True,
+    "value_embeddings": True,
+    "input_residual": True,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "llama-tiny": {"width": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "mlp_width": 176},
     "llama-demo": {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
     "llama-small": {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 1408},
     "llama-base": {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 2304},
+    "modern-demo": _MODERN
+    | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 768},
     "gpt2-demo": _GPT2
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2

@@ -10,19 +10,24 @@ the baseline's last validation bits per byte. The preset's time counts where its
 or under the target.
 """
 
+import argparse
 import io
 import json
+import math
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import zstandard
+from scipy import stats
 
+from model.architectures import ModelConfig, model_preset
 from model.chat import encode_documents, load_tokenizer
-from model.config import ModelConfig, OptimConfig, PretrainData, TrainJob, model_preset
+from model.job import OptimConfig, PretrainData, TrainJob, optim_preset
 from model.tokens import TokenWriter
 from model.trainer import Trainer
 from tasks.tokenizer.bpe import train_bpe
@@ -171,9 +176,187 @@ class Stopwatch:
         self.seconds += time.process_time() - self._since
 
 
+# --- what is compared ----------------------------------------------------------------------------
+
+
+def _preset(name: str) -> ModelConfig:
+    config = model_preset(name, VOCAB_SIZE, SEQ_LEN)
+    assert isinstance(config, ModelConfig)
+    return config
+
+
 BASELINE = Recipe(
-    "gpt2-demo, AdamW",
-    model_preset("gpt2-demo", VOCAB_SIZE, SEQ_LEN),  # type: ignore[arg-type]
+    "gpt2-demo with AdamW",
+    _preset("gpt2-demo"),
     OptimConfig(lr=2e-3, min_lr_ratio=0.1, decay="cosine", betas=(0.9, 0.95), weight_decay=0.1),
     batch_size=8,
 )
+MODERN = Recipe("modern-demo", _preset("modern-demo"), optim_preset("modern-demo"), batch_size=8)
+BUDGET = 0.25  # of the baseline's tokens: what the preset needs, found by trying
+ABLATIONS: dict[str, dict[str, Any]] = {}
+SWEPT_LRS = (5e-4, 1e-3, 2e-3, 4e-3)
+SWEPT_BATCHES = (4, 8, 16)
+
+
+def sweep(corpus: Corpus, out: Path, tokens: int) -> list[Run]:
+    """The baseline's learning rate, and at the best of them its batch size."""
+    runs = []
+
+    def one(lr: float, batch_size: int) -> float:
+        name = f"baseline, lr {lr:g}, batch {batch_size}"
+        optim = replace(BASELINE.optim, lr=lr)
+        recipe = replace(BASELINE, name=name, optim=optim, batch_size=batch_size)
+        runs.append(_reported(train_run(recipe, corpus, out, tokens=tokens, seed=0)))
+        return runs[-1].bits_per_byte
+
+    best_lr = min(SWEPT_LRS, key=lambda lr: one(lr, BASELINE.batch_size))
+    for batch_size in SWEPT_BATCHES:
+        if batch_size != BASELINE.batch_size:
+            one(best_lr, batch_size)
+    return runs
+
+
+def compare(
+    corpus: Corpus, out: Path, tokens: int, budget: float, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Baseline and preset in turn, seed by seed, and what their times say."""
+    pairs = []
+    for seed in seeds:
+        slow = train_run(BASELINE, corpus, out, tokens=tokens, seed=seed, num_evals=8)
+        _reported(slow)
+        fast = train_run(
+            MODERN, corpus, out, tokens=round(tokens * budget), seed=seed, num_evals=8
+        )
+        pairs.append((slow, _reported(fast)))
+    target = sum(slow.bits_per_byte for slow, _ in pairs) / len(pairs)
+    ratios = [fast.cpu_seconds / slow.cpu_seconds for slow, fast in pairs]
+    result = {
+        "target_bits_per_byte": target,
+        "num_reached": sum(fast.bits_per_byte <= target for _, fast in pairs),
+        "ratios": ratios,
+        "ratio": math.exp(sum(map(math.log, ratios)) / len(ratios)),
+        "ratio_interval": _interval(ratios),
+        "runs": [run for pair in pairs for run in pair],
+    }
+    low, high = result["ratio_interval"]
+    print(
+        f"\ntarget {target:.4f} bits per byte, the mean of {len(pairs)} baseline runs; reached by "
+        f"{result['num_reached']} of {len(pairs)} runs of the preset\n"
+        f"CPU time, preset / baseline: {result['ratio']:.3f} (95 %: {low:.3f} … {high:.3f})"
+    )
+    return result
+
+
+def ablate(corpus: Corpus, out: Path, tokens: int, seeds: Sequence[int]) -> list[Run]:
+    """The preset with one thing changed at a time, on the same data in the same order."""
+    recipes = [MODERN, *(_changed(name, **change) for name, change in ABLATIONS.items())]
+    runs = [
+        _reported(train_run(recipe, corpus, out, tokens=tokens, seed=seed))
+        for recipe in recipes
+        for seed in seeds
+    ]
+    preset = [run for run in runs if run.recipe == MODERN.name]
+    print(f"\n{tokens:,} tokens; differences to the preset's run of the same seed")
+    print(f"{'':34} {'bits per byte':>14} {'difference':>22} {'CPU-µs a token':>15} {'M':>6}")
+    for recipe in recipes:
+        own = [run for run in runs if run.recipe == recipe.name]
+        gaps = [a.bits_per_byte - b.bits_per_byte for a, b in zip(own, preset, strict=True)]
+        spread = f"({min(gaps):+.4f} … {max(gaps):+.4f})" if len(gaps) > 1 else ""
+        bits = sum(run.bits_per_byte for run in own) / len(own)
+        micro = 1e6 * sum(run.cpu_seconds for run in own) / sum(run.tokens for run in own)
+        print(
+            f"{recipe.name:34} {bits:14.4f} {sum(gaps) / len(gaps):+8.4f} {spread:21} "
+            f"{micro:7.1f} {own[0].num_parameters / 1e6:6.2f}"
+        )
+    return runs
+
+
+def _changed(name: str, *, batch_size: int | None = None, **changes: Any) -> Recipe:
+    """The preset with some fields of its model or optimizer changed."""
+    model = {k: v for k, v in changes.items() if hasattr(MODERN.model, k)}
+    optim = {k: v for k, v in changes.items() if k not in model}
+    return Recipe(
+        name,
+        replace(MODERN.model, **model),
+        replace(MODERN.optim, **optim),
+        batch_size or MODERN.batch_size,
+    )
+
+
+def _interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of their logarithms."""
+    logs = [math.log(ratio) for ratio in ratios]
+    if len(logs) < 2:
+        return (math.nan, math.nan)
+    mean = sum(logs) / len(logs)
+    low, high = stats.t.interval(0.95, len(logs) - 1, loc=mean, scale=stats.sem(logs))
+    return math.exp(low), math.exp(high)
+
+
+def _reported(run: Run) -> Run:
+    print(
+        f"{run.recipe:34} seed {run.seed}: {run.bits_per_byte:.4f} bits per byte after "
+        f"{run.tokens:,} tokens, {run.cpu_seconds:.1f} CPU-s "
+        f"({1e6 * run.cpu_seconds / run.tokens:.0f} µs a token), "
+        f"{run.num_parameters / 1e6:.2f} M parameters",
+        flush=True,
+    )
+    return run
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Loss against CPU seconds, a line a run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    colours = {BASELINE.name: "tab:grey", MODERN.name: "tab:orange"}
+    for run in result["runs"]:
+        seconds = [point["cpu_seconds"] for point in run.curve]
+        bits = [point["bits_per_byte"] for point in run.curve]
+        label = None if run.seed else run.recipe
+        axes.plot(seconds, bits, ".-", color=colours[run.recipe], alpha=0.8, label=label)
+    axes.axhline(result["target_bits_per_byte"], ls=":", color="black", lw=1, label="target")
+    axes.set(xlabel="CPU seconds of training", ylabel="validation bits per byte")
+    axes.set_title(f"CPU time to loss, preset / baseline: {result['ratio']:.2f}")
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Sweep, compare or ablate; print, save, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("time_to_loss"), help="Results go there")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="Of a baseline run")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="The preset's share of them")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sweep", action="store_true", help="Choose the baseline's rate instead")
+    parser.add_argument("--ablations", action="store_true", help="Change the preset instead")
+    parser.add_argument("--quick", action="store_true", help="A minute, to see that it runs")
+    given = parser.parse_args()
+    tokens, seeds = given.tokens, range(given.seeds)
+    if given.quick:
+        tokens, seeds = 40_960, range(1)
+    corpus = make_corpus(given.data, given.out / "corpus")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        result: Any
+        if given.sweep:
+            kind, result = "sweep", sweep(corpus, out, tokens * 3 // 10)
+        elif given.ablations:
+            kind, result = "ablations", ablate(corpus, out, round(tokens * given.budget), seeds)
+        else:
+            kind, result = "comparison", compare(corpus, out, tokens, given.budget, seeds)
+    path = given.out / f"{kind}.json"
+    path.write_text(json.dumps(result, indent=1, default=asdict))
+    if kind == "comparison":
+        draw(result, given.out / "comparison.png")
+    print(f"saved in {path}")
+
+
+if __name__ == "__main__":
+    main()
