@@ -87,11 +87,6 @@ class ModelConfig(JsonConfig):
     arXiv:2410.17897, as the speed runs of nanoGPT simplify it)."""
     input_residual: bool = False
     """Each block reads a learned mix of the stream and of the embedding it began with."""
-    bigram_buckets: int | None = None
-    """Rows of a table that each token and the one before it, hashed together, add to the embedding
-    (hash embeddings: Svenstrup et al. 2017, arXiv:1709.03933); None for no such table."""
-    token_shift: bool = False
-    """A learned share, channel by channel, of the embedding of the token before is added."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -102,7 +97,7 @@ class ModelConfig(JsonConfig):
                 f"width must be a multiple of n_heads = {self.n_heads}, or head_dim be given",
                 self.width,
             )
-        for name in ("head_dim", "sliding_window", "bigram_buckets"):
+        for name in ("head_dim", "sliding_window"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
         require(

@@ -9,7 +9,6 @@ width.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.architectures import ModelConfig
@@ -49,10 +48,6 @@ class Decoder(LanguageModel):
                     for layer in range(1, config.n_layers, 2)
                 }
             )
-        if config.bigram_buckets:
-            self.embed_bigram = nn.Embedding(config.bigram_buckets, config.width)
-        if config.token_shift:
-            self.shift_gains = nn.Parameter(torch.zeros(config.width))
         if config.input_residual:
             self.stream_gains = nn.Parameter(torch.ones(config.n_layers))
             self.input_gains = nn.Parameter(torch.zeros(config.n_layers))
@@ -73,16 +68,14 @@ class Decoder(LanguageModel):
         if cache is None:
             positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
             self._check_length(length)
-            before_BT = before(tokens_BT, documents_BT)
             if documents_BT is not None:
                 mask = within_documents(documents_BT)
                 if self.config.position == "learned":  # rotary ones are relative as they are
                     positions = positions_in(documents_BT)
         else:
             positions, mask, start = cache.positions(length), cache.mask(length), cache.length
-            before_BT = cache.before(tokens_BT)
         windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
-        x_BTD, rope = self._embed(tokens_BT, before_BT, positions)
+        x_BTD, rope = self._embed(tokens_BT, positions)
         input_BTD = x_BTD
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
@@ -118,15 +111,9 @@ class Decoder(LanguageModel):
         return self.embed_values[str(layer)](tokens_BT).unflatten(-1, heads)
 
     def _embed(
-        self, tokens_BT: Tensor, before_BT: Tensor, positions: Tensor
+        self, tokens_BT: Tensor, positions: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         x_BTD = self.embed(tokens_BT)
-        if self.config.bigram_buckets:
-            buckets_BT = bigram_buckets(before_BT, tokens_BT, self.config.bigram_buckets)
-            x_BTD = x_BTD + self.embed_bigram(buckets_BT)
-        if self.config.token_shift:
-            has_one_BT1 = (before_BT != NONE)[..., None]
-            x_BTD = x_BTD + self.shift_gains * has_one_BT1 * self.embed(before_BT.clamp(min=0))
         if self.config.position == "learned":
             return x_BTD + self.embed_position(positions), None
         # unsqueeze: one table row serves every head.
@@ -140,24 +127,6 @@ class Decoder(LanguageModel):
             raise ValueError(
                 f"{length} tokens do not fit the model's max_seq_len = {self.config.max_seq_len}"
             )
-
-
-NONE = -1  # in the place of a token that a document's first has before it
-
-
-def before(tokens_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
-    """(B, T): the token before each, of the same document; NONE where there is none."""
-    before_BT = F.pad(tokens_BT[:, :-1], (1, 0), value=NONE)
-    if documents_BT is None:
-        return before_BT
-    is_first_BT = documents_BT.diff(dim=1, prepend=documents_BT[:, :1] - 1) != 0
-    return before_BT.masked_fill(is_first_BT, NONE)
-
-
-def bigram_buckets(before_BT: Tensor, tokens_BT: Tensor, num_buckets: int) -> Tensor:
-    """(B, T): the row of a hashed table that a pair of neighbours shares with a few others."""
-    mixed_BT = (before_BT + 1) * 0x9E3779B1 + tokens_BT * 0x85EBCA77
-    return ((mixed_BT >> 15) ^ mixed_BT) % num_buckets
 
 
 def within_documents(documents_BT: Tensor) -> Tensor:
@@ -194,19 +163,11 @@ class KVCache:
             LayerCache(model.config, batch, slots, weight) for _ in range(model.config.n_layers)
         ]
         self.padding_B = padding_B.to(weight.device)
-        self.last_B1 = torch.full_like(self.padding_B[:, None], NONE)
         self.length = 0
 
     def positions(self, num_new: int) -> Tensor:
         """(B, T): each row counts from its own first real token; padding says 0."""
         return (self._slots(num_new) - self.padding_B[:, None]).clamp(min=0)
-
-    def before(self, tokens_BT: Tensor) -> Tensor:
-        """(B, T): the token before each new one; NONE before a row's first. To be asked once."""
-        slots_BT = self._slots(tokens_BT.shape[1]).expand_as(tokens_BT)
-        before_BT = torch.cat([self.last_B1, tokens_BT[:, :-1]], dim=1)
-        self.last_B1 = tokens_BT[:, -1:]
-        return before_BT.masked_fill(slots_BT <= self.padding_B[:, None], NONE)
 
     def mask(self, num_new: int) -> Tensor:
         """(B, 1, T, S) boolean: a slot sees the real slots up to itself."""
@@ -222,7 +183,7 @@ class KVCache:
         """Forget every row but these: finished sequences cost nothing more."""
         for layer in self.layers:
             layer.k_BKSE, layer.v_BKSE = layer.k_BKSE[rows], layer.v_BKSE[rows]
-        self.padding_B, self.last_B1 = self.padding_B[rows], self.last_B1[rows]
+        self.padding_B = self.padding_B[rows]
 
     def _slots(self, num_new: int) -> Tensor:
         return torch.arange(self.length, self.length + num_new, device=self.padding_B.device)

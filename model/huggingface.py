@@ -53,10 +53,7 @@ _BERT_OUTER = {
     "head_bias": "cls.predictions.bias",
 }
 _BERT_LM = "BertForMaskedLM"
-_OURS_ALONE = (
-    *("logit_softcap", "value_embeddings", "input_residual"),
-    *("bigram_buckets", "token_shift"),
-)
+_OURS_ALONE = ("logit_softcap", "value_embeddings", "input_residual")
 ARCHITECTURES = {
     "bert": _BERT_LM,
     "gpt2": "GPT2LMHeadModel",

@@ -101,7 +101,7 @@ def test_a_window_hides_what_is_further_back(tiny):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, GPT2, {"sliding_window": 4, "full_attention_layers": (0,)}, {"value_embeddings": True}, {"bigram_buckets": 50, "token_shift": True}],
+    [{}, GPT2, {"sliding_window": 4, "full_attention_layers": (0,)}, {"value_embeddings": True}],
 )
 @torch.no_grad()
 def test_documents_packed_into_a_row_are_read_as_if_alone(tiny, changes):

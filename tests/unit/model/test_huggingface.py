@@ -208,8 +208,6 @@ def test_missing_and_misshapen_weights_are_named():
         GPT2 | {"logit_softcap": 10.0},
         GPT2 | {"value_embeddings": True},
         {"input_residual": True},
-        {"bigram_buckets": 64},
-        {"token_shift": True},
         {"mlp": "relu2"},
     ],
 )
