@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.architectures import ModelConfig
+from model.attention import Backend, Mask, make_mask
 from model.language_model import Cache, LanguageModel, positions_in
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables
@@ -23,6 +24,9 @@ class Decoder(LanguageModel):
     """Embedding, blocks of attention and feed-forward, norm, head."""
 
     config: ModelConfig
+
+    attention_backend: Backend = "sdpa"
+    """Which kernel masks are made for, where no cache is in use."""
 
     rope_cos: Tensor
     rope_sin: Tensor
@@ -64,29 +68,58 @@ class Decoder(LanguageModel):
         """(B, T) to (B, T, D): everything but the head."""
         assert cache is None or (isinstance(cache, KVCache) and documents_BT is None)
         length = tokens_BT.shape[1]
-        mask: Tensor | None
-        if cache is None:
-            positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
-            self._check_length(length)
-            if documents_BT is not None:
-                mask = within_documents(documents_BT)
-                if self.config.position == "learned":  # rotary ones are relative as they are
-                    positions = positions_in(documents_BT)
-        else:
+        if cache is not None:
             positions, mask, start = cache.positions(length), cache.mask(length), cache.length
-        windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
+            windowed = within_window(
+                mask, start, length, self.config.sliding_window, tokens_BT.device
+            )
+            x_BTD = self.stack(tokens_BT, positions, mask, windowed, cache)
+            cache.length += length
+            return x_BTD
+        self._check_length(length)
+        positions = torch.arange(length, device=tokens_BT.device)
+        if documents_BT is not None and self.config.position == "learned":
+            positions = positions_in(documents_BT)  # rotary ones are relative as they are
+        return self.stack(tokens_BT, positions, *self._masks(tokens_BT, documents_BT))
+
+    def stack(
+        self,
+        tokens_BT: Tensor,
+        positions: Tensor,
+        mask: Mask,
+        windowed: Mask,
+        cache: "KVCache | None" = None,
+    ) -> Tensor:
+        """(B, T) to (B, T, D): embedding, blocks and norm, all shapes known: what is compiled.
+
+        ``windowed`` is the mask of the layers with a sliding window.
+        """
         x_BTD, rope = self._embed(tokens_BT, positions)
         input_BTD = x_BTD
+        start = 0 if cache is None else cache.length
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
             sees_all = index in self.config.full_attention_layers
             if self.config.input_residual:
                 x_BTD = self.stream_gains[index] * x_BTD + self.input_gains[index] * input_BTD
             values_BTKE = self._values(index, tokens_BT)
-            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start, values_BTKE)
-        if cache is not None:
-            cache.length += length
+            own_mask = mask if sees_all else windowed
+            x_BTD = self.run_block(block, x_BTD, rope, own_mask, layer, start, values_BTKE)
         return self.norm(x_BTD)
+
+    def _masks(self, tokens_BT: Tensor, documents_BT: Tensor | None) -> tuple[Mask, Mask]:
+        """Of the layers that see all, and of those with a sliding window; each made once."""
+        length, window = tokens_BT.shape[1], self.config.sliding_window
+        if self.attention_backend == "sdpa":
+            dense = None if documents_BT is None else within_documents(documents_BT)
+            return dense, within_window(dense, 0, length, window, tokens_BT.device)
+        mask = None
+        if documents_BT is not None:
+            mask = make_mask(documents_BT, None, self.attention_backend)
+        if window is None or window >= length:
+            return mask, mask
+        documents_BT = torch.zeros_like(tokens_BT) if documents_BT is None else documents_BT
+        return mask, make_mask(documents_BT, window, self.attention_backend)
 
     def make_cache(self, slots: int, padding_B: Tensor) -> "KVCache":
         """Keys and values of every layer for ``slots`` positions."""

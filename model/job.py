@@ -190,8 +190,18 @@ class TrainJob(JsonConfig):
     checkpoint_every_seconds: float | None = 120.0
     log_every_steps: int = 1
     device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
+    """Of matrix products; weights are kept in float32. auto: bf16 on a GPU, fp32 on a CPU. fp8: the
+    blocks' products in float8 through torchao, the rest as bf16."""
+    attention: Literal["auto", "sdpa", "flex", "varlen"] = "auto"
+    """The kernel for attention within documents and windows; ``attention.py`` tells them apart."""
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    """What of a forward pass is made again for backward, to save memory; see ``recompute.py``."""
     threads: int | None = None
+    """Of a CPU's arithmetic; None measures what suits. A run that is resumed keeps its number."""
     compile: bool = False
+    compile_scope: Literal["model", "blocks"] = "model"
+    """blocks: one is compiled for all, in a fraction of the time, and runs a little slower."""
     dpo_beta: float = 0.1
     dpo_sft_weight: float = 0.0
     """Weight of the chosen answer's NLL added to the dpo loss."""

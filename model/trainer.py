@@ -8,7 +8,6 @@ the job and the step, so that a run killed at any moment and started again ends 
 Signals, processes and exit codes are ``launch.py``'s.
 """
 
-import contextlib
 import logging
 import math
 import os
@@ -31,6 +30,7 @@ from model.checkpoint import (
     load_model,
     save_checkpoint,
 )
+from model.compute import Compute
 from model.decoder import Decoder
 from model.distributed import Ranks
 from model.job import TrainJob
@@ -61,13 +61,13 @@ class Trainer:
     def __init__(self, job: TrainJob) -> None:
         self.job = job
         self.device = pick_device(job.device)
-        if job.threads is not None:
-            torch.set_num_threads(job.threads)
         torch.manual_seed(job.seed)
         self.ranks = Ranks.join(self.device)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
         tokenizer = load_tokenizer(self.tokenizer_path)
         self.model = _initial_model(job).to(self.device)
+        self.compute = Compute(job, self.device)
+        self.compute.prepare(self.model)
         _check_fit(job, self.model, tokenizer)
         objective = objective_named(job.objective)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
@@ -79,9 +79,7 @@ class Trainer:
         self.step = 0
         self.last_eval: dict[str, float] = {}
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
-        self._resume()
-        if job.compile:  # after loading: the compiled module has the same parameters
-            self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
+        torch.set_num_threads(self._resume() or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
         self._started = self._last_saved = self._last_logged = time.monotonic()
         self._first_step, self._tokens_logged = self.step, self._tokens_seen()
@@ -127,8 +125,8 @@ class Trainer:
         count = max(1, self.criterion.count(batch))
         means = self._zeros()
         for micro in self._micro_batches(batch):
-            with self._autocast():
-                sums = self.criterion.sums(self.model, micro.to(self.device))
+            with self.compute.autocast():
+                sums = self.criterion.sums(self.model, self.compute.fit(micro).to(self.device))
             (sums["loss"] / count).backward()
             _add_into(means, sums, count)
         self.ranks.add(means.values())
@@ -160,8 +158,8 @@ class Trainer:
         for batch in self.val_loader.sweep(self.job.eval_batches):
             count += self.criterion.count(batch)
             for micro in self._micro_batches(batch):
-                micro = micro.to(self.device)
-                with self._autocast():
+                micro = self.compute.fit(micro).to(self.device)
+                with self.compute.autocast():
                     _add_into(totals, self.criterion.sums(self.model, micro), 1)
                 num_bytes += self._target_bytes(micro)
         self.model.train()
@@ -203,16 +201,18 @@ class Trainer:
                 "job": _what_shapes_weights(self.job),
                 "loader": self.loader.state_dict(),
                 "last_eval": self.last_eval,
+                "threads": torch.get_num_threads(),
             }
             path = save_checkpoint(self.checkpoints, self.step, self.model, self.optimizer, state)
             self._log("checkpoint", step=self.step, path=str(path))
         self._last_saved = time.monotonic()
         self._skip_clock()
 
-    def _resume(self) -> None:
+    def _resume(self) -> int | None:
+        """Go on from the newest checkpoint, if any; gives back the threads it was made with."""
         path = latest_checkpoint(self.checkpoints)
         if path is None:
-            return
+            return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
         _check_same_job(checkpoint.state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
@@ -223,6 +223,7 @@ class Trainer:
         self.loader.load_state_dict(checkpoint.state["loader"])
         self.last_eval = checkpoint.state["last_eval"]
         log.info("resuming from %s", path)
+        return self.job.threads or checkpoint.state.get("threads")
 
     def _finish(self) -> None:
         if self.ranks.rank != 0:
@@ -254,6 +255,7 @@ class Trainer:
             objective=self.job.objective,
             num_parameters=self.model.num_parameters(),
             device=str(self.device),
+            threads=torch.get_num_threads(),
             processes=self.ranks.world,
             records_too_long=too_long,
         )
@@ -272,6 +274,7 @@ class Trainer:
             tokens=self._tokens_seen(),
             tokens_per_second=self._tokens_per_second(),
             eta_seconds=round(seconds_a_step * (self.job.steps - self.step), 1),
+            **self.compute.recompiles(),
         )
         self._skip_clock()
 
@@ -307,11 +310,6 @@ class Trainer:
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return contextlib.nullcontext()  # a CPU's bf16 is slower than its fp32
 
 
 def pick_device(name: str) -> torch.device:
@@ -381,7 +379,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "optim", "seed"),
+        *("finetune", "optim", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

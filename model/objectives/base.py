@@ -64,6 +64,7 @@ def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, z_weight:
         targets.reshape(-1),
         softcap=model.logit_softcap,
         z_weight=z_weight,
+        compiled=model.is_compiled,
     )
 
 
