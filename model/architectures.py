@@ -208,7 +208,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-small": {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 1408},
     "llama-base": {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 2304},
     "modern-demo": _MODERN
-    | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 768},
+    | {"width": 192, "n_layers": 4, "n_heads": 3, "n_kv_heads": 1, "mlp_width": 768},
+    "modern-small": _MODERN
+    | {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 2048},
+    "modern-base": _MODERN
+    | {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 3072},
     "gpt2-demo": _GPT2
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2

@@ -1,8 +1,8 @@
 """How soon is a loss reached? ``python -m tests.benchmarks.time_to_loss --data D``
 
-In: the encyclopedia in ``text`` of D. Trains, with the engine's own ``Trainer``, a GPT-2-style model
-with AdamW for ``--tokens`` tokens, and the ``modern`` preset with its optimizer for a smaller
-budget. Out: a table, ``time_to_loss.json`` and a plot in ``--out``.
+In: the encyclopedia in ``text`` of D. Trains, with the engine's own ``Trainer``, a GPT-2-style
+model with AdamW for ``--tokens`` tokens, and the ``modern`` preset with its optimizer for a smaller
+budget. Out: a table, JSON files and a plot in ``--out``.
 
 Time to loss is the CPU time, user and system, of all training steps (not of evaluations) of a run
 whose learning rate ends its schedule at the run's last step. The target is the mean, over seeds, of
@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -108,21 +107,40 @@ def _articles(path: Path) -> Iterator[str]:
 def train_run(
     recipe: Recipe, corpus: Corpus, folder: Path, *, tokens: int, seed: int, num_evals: int = 1
 ) -> Run:
-    """Train one model to the end of its schedule; nothing is left in ``folder``."""
+    """Train one model to the end of its schedule, unless ``folder`` tells of that run already."""
+    described = {"recipe": asdict(recipe), "tokens": tokens, "seed": seed, "evals": num_evals}
+    record = folder / f"{recipe.name}-{tokens}-{seed}.json"
+    if record.exists():
+        saved = json.loads(record.read_text())
+        if saved["of"] == json.loads(json.dumps(described)):
+            return Run(**saved["run"])
+    with tempfile.TemporaryDirectory() as out:
+        run = _timed(recipe, _job(recipe, corpus, out, tokens, seed, num_evals))
+    record.write_text(json.dumps({"of": described, "run": asdict(run)}, indent=1))
+    print(
+        f"{run.recipe:34} seed {run.seed}: {run.bits_per_byte:.4f} bits per byte after "
+        f"{run.tokens:,} tokens, {run.cpu_seconds:.1f} CPU-s "
+        f"({1e6 * run.cpu_seconds / run.tokens:.0f} µs a token), "
+        f"{run.num_parameters / 1e6:.2f} M parameters",
+        flush=True,
+    )
+    return run
+
+
+def _job(
+    recipe: Recipe, corpus: Corpus, out: str, tokens: int, seed: int, num_evals: int
+) -> TrainJob:
     steps = tokens // (recipe.batch_size * SEQ_LEN)
-    optim = replace(recipe.optim, warmup_steps=round(steps * recipe.warmup_share))
-    out = folder / f"{recipe.name}-{seed}"
-    shutil.rmtree(out, ignore_errors=True)
-    job = TrainJob(
+    return TrainJob(
         objective="pretrain",
         data=PretrainData(groups={"wiki": [corpus.train]}, weights={"wiki": 1.0}, val=[corpus.val]),
-        out_dir=str(out),
+        out_dir=out,
         steps=steps,
         seq_len=SEQ_LEN,
         batch_size=recipe.batch_size,
         model=recipe.model,
         tokenizer=corpus.tokenizer,
-        optim=optim,
+        optim=replace(recipe.optim, warmup_steps=round(steps * recipe.warmup_share)),
         seed=seed,
         eval_every_steps=-(-steps // num_evals),
         eval_batches=VAL_WINDOWS // recipe.batch_size,
@@ -131,9 +149,13 @@ def train_run(
         device="cpu",
         threads=1,
     )
-    trainer = Trainer(job)
-    clock = Stopwatch()
-    run = Run(recipe.name, seed, steps * recipe.batch_size * SEQ_LEN, trainer.model.num_parameters())
+
+
+def _timed(recipe: Recipe, job: TrainJob) -> Run:
+    trainer, clock = Trainer(job), Stopwatch()
+    tokens_per_step = job.batch_size * job.seq_len
+    tokens = job.steps * tokens_per_step
+    run = Run(recipe.name, job.seed, tokens, trainer.model.num_parameters())
     evaluate = trainer.evaluate
 
     def evaluate_untimed() -> dict[str, float]:
@@ -141,7 +163,7 @@ def train_run(
         metrics = evaluate()
         run.curve.append(
             {
-                "tokens": trainer.step * recipe.batch_size * SEQ_LEN,
+                "tokens": trainer.step * tokens_per_step,
                 "cpu_seconds": clock.seconds,
                 "bits_per_byte": metrics["val_bits_per_byte"],
             }
@@ -156,7 +178,6 @@ def train_run(
     finally:
         trainer.close()
     run.cpu_seconds = run.curve[-1]["cpu_seconds"]
-    shutil.rmtree(out)
     return run
 
 
@@ -206,7 +227,7 @@ def sweep(corpus: Corpus, out: Path, tokens: int) -> list[Run]:
         name = f"baseline, lr {lr:g}, batch {batch_size}"
         optim = replace(BASELINE.optim, lr=lr)
         recipe = replace(BASELINE, name=name, optim=optim, batch_size=batch_size)
-        runs.append(_reported(train_run(recipe, corpus, out, tokens=tokens, seed=0)))
+        runs.append(train_run(recipe, corpus, out, tokens=tokens, seed=0))
         return runs[-1].bits_per_byte
 
     best_lr = min(SWEPT_LRS, key=lambda lr: one(lr, BASELINE.batch_size))
@@ -222,12 +243,11 @@ def compare(
     """Baseline and preset in turn, seed by seed, and what their times say."""
     pairs = []
     for seed in seeds:
-        slow = train_run(BASELINE, corpus, out, tokens=tokens, seed=seed, num_evals=8)
-        _reported(slow)
-        fast = train_run(
-            MODERN, corpus, out, tokens=round(tokens * budget), seed=seed, num_evals=8
+        slow, fast = (
+            train_run(recipe, corpus, out, tokens=own, seed=seed, num_evals=5)
+            for recipe, own in ((BASELINE, tokens), (MODERN, round(tokens * budget)))
         )
-        pairs.append((slow, _reported(fast)))
+        pairs.append((slow, fast))
     target = sum(slow.bits_per_byte for slow, _ in pairs) / len(pairs)
     ratios = [fast.cpu_seconds / slow.cpu_seconds for slow, fast in pairs]
     result = {
@@ -251,7 +271,7 @@ def ablate(corpus: Corpus, out: Path, tokens: int, seeds: Sequence[int]) -> list
     """The preset with one thing changed at a time, on the same data in the same order."""
     recipes = [MODERN, *(_changed(name, **change) for name, change in ABLATIONS.items())]
     runs = [
-        _reported(train_run(recipe, corpus, out, tokens=tokens, seed=seed))
+        train_run(recipe, corpus, out, tokens=tokens, seed=seed)
         for recipe in recipes
         for seed in seeds
     ]
@@ -293,17 +313,6 @@ def _interval(ratios: Sequence[float]) -> tuple[float, float]:
     return math.exp(low), math.exp(high)
 
 
-def _reported(run: Run) -> Run:
-    print(
-        f"{run.recipe:34} seed {run.seed}: {run.bits_per_byte:.4f} bits per byte after "
-        f"{run.tokens:,} tokens, {run.cpu_seconds:.1f} CPU-s "
-        f"({1e6 * run.cpu_seconds / run.tokens:.0f} µs a token), "
-        f"{run.num_parameters / 1e6:.2f} M parameters",
-        flush=True,
-    )
-    return run
-
-
 def draw(result: dict[str, Any], path: Path) -> None:
     """Loss against CPU seconds, a line a run."""
     import matplotlib
@@ -342,15 +351,15 @@ def main() -> None:
     if given.quick:
         tokens, seeds = 40_960, range(1)
     corpus = make_corpus(given.data, given.out / "corpus")
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        result: Any
-        if given.sweep:
-            kind, result = "sweep", sweep(corpus, out, tokens * 3 // 10)
-        elif given.ablations:
-            kind, result = "ablations", ablate(corpus, out, round(tokens * given.budget), seeds)
-        else:
-            kind, result = "comparison", compare(corpus, out, tokens, given.budget, seeds)
+    runs = given.out / "runs"
+    runs.mkdir(exist_ok=True)
+    result: Any
+    if given.sweep:
+        kind, result = "sweep", sweep(corpus, runs, tokens * 3 // 10)
+    elif given.ablations:
+        kind, result = "ablations", ablate(corpus, runs, round(tokens * given.budget), seeds)
+    else:
+        kind, result = "comparison", compare(corpus, runs, tokens, given.budget, seeds)
     path = given.out / f"{kind}.json"
     path.write_text(json.dumps(result, indent=1, default=asdict))
     if kind == "comparison":
