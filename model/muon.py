@@ -96,6 +96,7 @@ def _by_gram_matrix(x: Tensor) -> Tensor:
         product = factor if product is None else product @ factor
         if number < NUM_ROUNDS - 1:
             gram = factor @ gram @ factor
+    assert product is not None
     return product @ x
 
 

@@ -1,10 +1,11 @@
 """The pretrain stage: token shards in, a checkpoint folder out."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from model.architectures import model_preset
-from model.job import MixturePhase, OptimConfig, PretrainData, TrainJob
+from model.job import MixturePhase, PretrainData, TrainJob, optim_preset
 from model.tokens import TokenShard
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.stage import Outcome, Stage, StageContext
@@ -47,7 +48,8 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         seq_len=config.seq_len,
         batch_size=config.batch_size,
         micro_batch_size=config.micro_batch_size,
-        optim=OptimConfig(
+        optim=replace(
+            optim_preset(config.model),
             lr=config.lr,
             min_lr_ratio=config.min_lr_ratio,
             warmup_steps=config.warmup_steps,

@@ -1,4 +1,4 @@
-"""Laws of the modern preset: what it adds leaks nothing, and generation says what the model does."""
+"""Laws of the modern preset: what it adds leaks nothing, generation says what the model does."""
 
 import dataclasses
 
