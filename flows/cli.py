@@ -91,6 +91,12 @@ def run(
 
     What an earlier run made of the same values is found in the store and not made again. A run
     that was killed goes on where it was when the same command is given again.
+
+    \b
+    A model to train on, with its own tokenizer, in place of a new one:
+      --set train.start.checkpoint=pretrain/0123456789abcdef    of the store
+      --set train.start.folder=FOLDER    of yours; `bloomery import-hf` makes one
+    With a longer context: --set train.seq_len=8192 --set train.start.positions=yarn
     """
     params = read_params(preset, params_file, changes)
     machine = machine_of(store, workers, device)

@@ -87,6 +87,8 @@ class ModelConfig(JsonConfig):
     arXiv:2410.17897, as the speed runs of nanoGPT simplify it)."""
     input_residual: bool = False
     """Each block reads a learned mix of the stream and of the embedding it began with."""
+    width_base: int | None = None
+    """The width at which the learning rate was tuned; see ``width.py``. Heads keep their width."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -97,7 +99,7 @@ class ModelConfig(JsonConfig):
                 f"width must be a multiple of n_heads = {self.n_heads}, or head_dim be given",
                 self.width,
             )
-        for name in ("head_dim", "sliding_window"):
+        for name in ("head_dim", "sliding_window", "width_base"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
         require(

@@ -16,6 +16,7 @@ from model.attention import Backend, Mask, make_mask
 from model.language_model import Cache, LanguageModel, positions_in
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables
+from model.width import initial_std, times_wider
 
 INIT_STD = 0.02
 
@@ -225,7 +226,8 @@ class KVCache:
 @torch.no_grad()
 def init_weights(model: Decoder) -> None:
     """N(0, 0.02), and the projections that add to the residual stream smaller by √(2 · layers), so
-    that its variance does not grow with depth (Radford et al. 2019, section 2.3)."""
+    that its variance does not grow with depth (Radford et al. 2019, section 2.3). ``width.py`` says
+    what a base width makes of it."""
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2:
             continue  # norm gains start at one and biases (zeroed below) at nought
@@ -234,7 +236,9 @@ def init_weights(model: Decoder) -> None:
             nn.init.zeros_(parameter)
             continue
         std = INIT_STD / math.sqrt(2 * model.config.n_layers) if residual else INIT_STD
+        std = initial_std(std, name.startswith("blocks."), model.config)
         nn.init.normal_(parameter, std=std)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
+    model.norm.get_parameter("weight").div_(times_wider(model.config))

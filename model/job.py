@@ -26,9 +26,14 @@ class OptimConfig(JsonConfig):
     min_lr_ratio: float = 0.1
     """The last step's learning rate, as a share of ``lr``."""
     warmup_steps: int = 100
+    warmup_from_ratio: float = 0.0
+    """What the rate rises from, as a share of ``lr``: where a model is trained on, the rate that
+    its training ended with (re-warming: Ibrahim et al. 2024, arXiv:2403.08763)."""
     decay: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     wsd_decay_ratio: float = 0.2
-    """With ``decay="wsd"``: the share of all steps, at the end, in which the rate falls."""
+    """With ``decay="wsd"``: the share of the steps after the warm-up in which the rate falls."""
+    wsd_first_decay_step: int | None = None
+    """The same said as the first step (from 0) of a lower rate, to the step; takes precedence."""
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
@@ -38,6 +43,15 @@ class OptimConfig(JsonConfig):
         require(0 < self.lr < math.inf, "lr must be positive and finite", self.lr)
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be in [0, 1]", self.min_lr_ratio)
         require(self.warmup_steps >= 0, "warmup_steps must not be negative", self.warmup_steps)
+        require(
+            0 <= self.warmup_from_ratio <= 1, "warmup_from_ratio: [0, 1]", self.warmup_from_ratio
+        )
+        first = self.wsd_first_decay_step
+        require(
+            first is None or first >= self.warmup_steps,
+            f"wsd_first_decay_step must not be before the warm-up's end, {self.warmup_steps}",
+            first,
+        )
         require(0 < self.wsd_decay_ratio <= 1, "wsd_decay_ratio: (0, 1]", self.wsd_decay_ratio)
         require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
         require(self.adamw_lr_ratio > 0, "adamw_lr_ratio must be positive", self.adamw_lr_ratio)
@@ -50,6 +64,7 @@ class OptimConfig(JsonConfig):
 _MODERN: dict[str, Any] = {
     "kind": "muon",
     "lr": 1e-2,
+    "adamw_lr_ratio": 4.0,
     "min_lr_ratio": 0.0,
     "decay": "linear",
     "betas": (0.8, 0.95),
@@ -154,6 +169,25 @@ class FinetuneConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextConfig(JsonConfig):
+    """A longer context for the model to start from; ``context.py`` says how."""
+
+    max_seq_len: int
+    """What the context becomes, in tokens."""
+    method: Literal["none", "theta", "linear", "yarn", "llama3"] = "yarn"
+    rope_theta: float | None = None
+    """theta: the new base; None for one as much larger as the context needs."""
+
+    def __post_init__(self) -> None:
+        require(self.max_seq_len >= 1, "max_seq_len must be at least 1", self.max_seq_len)
+        require(
+            self.rope_theta is None or (self.method == "theta" and self.rope_theta > 0),
+            "rope_theta is positive, and goes with method = theta",
+            self.rope_theta,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob(JsonConfig):
     """A whole training job: all that ``python -m model.launch`` needs to know."""
 
@@ -171,6 +205,8 @@ class TrainJob(JsonConfig):
     """The model to start from nothing; exactly one of ``model`` and ``init_from`` is given."""
     init_from: str | None = None
     """An exported checkpoint folder to start from."""
+    context: ContextConfig | None = None
+    """Read ``init_from`` with a longer context; None leaves it as it is."""
     finetune: FinetuneConfig | None = None
     """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
     tokenizer: str | None = None
@@ -234,6 +270,12 @@ class TrainJob(JsonConfig):
         )
         if self.finetune:
             require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
+        if self.context:
+            require(
+                self.init_from is not None and self.finetune is None,
+                "context needs init_from, a model to lengthen, and trains all of it",
+                self.finetune,
+            )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)

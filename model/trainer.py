@@ -27,18 +27,19 @@ from model.checkpoint import (
     export_model,
     latest_checkpoint,
     load_checkpoint,
-    load_model,
     save_checkpoint,
 )
 from model.compute import Compute
+from model.context import load_to_train
 from model.decoder import Decoder
 from model.distributed import Ranks
 from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
 from model.objectives.base import objective_named
-from model.optim import learning_rate, make_optimizer, set_learning_rate
+from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
+from model.schedule import learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -330,7 +331,7 @@ def _initial_model(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
         return make_model(job.model)
-    model = load_model(job.init_from)[0].train()
+    model = load_to_train(job.init_from, job.context)
     if model.finetune:
         raise ValueError(
             f"{job.init_from} was fine-tuned beside a frozen model ({model.finetune.method}); "
@@ -379,7 +380,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "optim", "precision", "seed"),
+        *("finetune", "context", "optim", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

@@ -8,6 +8,12 @@ class TokenizerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokenizer")
 
+    adopt: str = Field(
+        "",
+        title="Adopt",
+        description="A tokenizer.json, or a checkpoint's folder, to use as it is; empty: learn "
+        "one as the other fields say",
+    )
     vocab_size: int = Field(
         4096, ge=320, le=262_144, title="Vocabulary size", description="Entries, special ones too"
     )

@@ -1,7 +1,12 @@
-"""The tokenizer stage: a mixed corpus in, ``tokenizer.json`` out."""
+"""The tokenizer stage: a mixed corpus in, ``tokenizer.json`` out; or one of the user's as it is."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+from model.chat import load_tokenizer
+from tasks.common.files import sha256_of
 from tasks.common.mixture import TRAIN, read_mixture
 from tasks.common.shard import read_tables
 from tasks.common.stage import Outcome, Stage, StageContext
@@ -11,7 +16,12 @@ from tasks.tokenizer.config import TokenizerConfig
 
 
 def run(context: StageContext, config: TokenizerConfig) -> Outcome:
-    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture."""
+    """Train a byte-level BPE tokenizer on the corpus, each portion by its share of the mixture.
+
+    Or adopt one that is given, so that a model that knows it can be trained on.
+    """
+    if config.adopt:
+        return _adopt(context, _adopted_path(config))
     corpus = context.input("documents")
     groups = read_mixture(corpus)["groups"]
     portions = [portion for group in groups for portion in group["portions"]]
@@ -35,6 +45,31 @@ def run(context: StageContext, config: TokenizerConfig) -> Outcome:
     return Outcome(metrics={"vocab_size": tokenizer.get_vocab_size(), "train_bytes": num_bytes})
 
 
+def _adopt(context: StageContext, path: Path) -> Outcome:
+    """Copy a tokenizer byte for byte: what compares it with a model's wants no other."""
+    size = load_tokenizer(path).get_vocab_size(with_added_tokens=True)
+    shutil.copyfile(path, context.path / "tokenizer.json")
+    context.log.info("%d entries, adopted from %s", size, path)
+    return Outcome(metrics={"vocab_size": size, "train_bytes": 0})
+
+
+def _adopted_path(config: TokenizerConfig) -> Path:
+    given = Path(config.adopt)
+    path = given / "tokenizer.json" if given.is_dir() else given
+    if not path.is_file():
+        raise ValueError(
+            f"tokenizer.adopt={config.adopt}: there is no tokenizer; name a tokenizer.json or a "
+            "checkpoint's folder, such as `bloomery import-hf` writes"
+        )
+    return path
+
+
+def _identity(config: TokenizerConfig) -> Mapping[str, Any]:
+    if config.adopt:  # nothing else is heeded
+        return {"adopt": sha256_of(_adopted_path(config))}
+    return config.model_dump(mode="json", exclude={"adopt"})
+
+
 def _first_texts(corpus: Artifact, names: list[str], budget_bytes: int) -> Iterator[str]:
     for name in names:
         for table in read_tables(corpus.fetch(name)):
@@ -45,4 +80,11 @@ def _first_texts(corpus: Artifact, names: list[str], budget_bytes: int) -> Itera
                 yield text
 
 
-STAGE = Stage(name="tokenizer", version=2, config=TokenizerConfig, inputs=("documents",), run=run)
+STAGE = Stage(
+    name="tokenizer",
+    version=2,
+    config=TokenizerConfig,
+    inputs=("documents",),
+    run=run,
+    identity=_identity,
+)

@@ -209,14 +209,14 @@ def _preset(name: str) -> ModelConfig:
 BASELINE = Recipe(
     "gpt2-demo with AdamW",
     _preset("gpt2-demo"),
-    OptimConfig(lr=2e-3, min_lr_ratio=0.1, decay="cosine", betas=(0.9, 0.95), weight_decay=0.1),
-    batch_size=8,
+    OptimConfig(lr=1e-3, min_lr_ratio=0.1, decay="cosine", betas=(0.9, 0.95), weight_decay=0.1),
+    batch_size=2,  # this and the rate: the best of --sweep
 )
 MODERN = Recipe("modern-demo", _preset("modern-demo"), optim_preset("modern-demo"), batch_size=8)
 BUDGET = 0.25  # of the baseline's tokens: what the preset needs, found by trying
 ABLATIONS: dict[str, dict[str, Any]] = {}
 SWEPT_LRS = (5e-4, 1e-3, 2e-3, 4e-3)
-SWEPT_BATCHES = (4, 8, 16)
+SWEPT_BATCHES = (2, 4, 8)
 
 
 def sweep(corpus: Corpus, out: Path, tokens: int) -> list[Run]:
@@ -244,7 +244,7 @@ def compare(
     pairs = []
     for seed in seeds:
         slow, fast = (
-            train_run(recipe, corpus, out, tokens=own, seed=seed, num_evals=5)
+            train_run(recipe, corpus, out, tokens=own, seed=seed, num_evals=4)
             for recipe, own in ((BASELINE, tokens), (MODERN, round(tokens * budget)))
         )
         pairs.append((slow, fast))
@@ -340,7 +340,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("time_to_loss"), help="Results go there")
-    parser.add_argument("--tokens", type=int, default=1_000_000, help="Of a baseline run")
+    parser.add_argument("--tokens", type=int, default=800_000, help="Of a baseline run")
     parser.add_argument("--budget", type=float, default=BUDGET, help="The preset's share of them")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sweep", action="store_true", help="Choose the baseline's rate instead")
