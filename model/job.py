@@ -65,6 +65,7 @@ _MODERN: dict[str, Any] = {
     "kind": "muon",
     "lr": 1e-2,
     "adamw_lr_ratio": 4.0,
+    "muon_momentum": 0.9,
     "min_lr_ratio": 0.0,
     "decay": "linear",
     "betas": (0.8, 0.95),
