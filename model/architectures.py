@@ -195,6 +195,7 @@ _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_l
 
 _GPT2: dict[str, Any] = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 
+# What paid in ``tests/benchmarks/time_to_loss.py --ablations``; job.optim_preset goes with it.
 _MODERN: dict[str, Any] = {
     "mlp": "relu2",
     "tie_embeddings": False,

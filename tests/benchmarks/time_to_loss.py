@@ -214,13 +214,26 @@ BASELINE = Recipe(
 )
 MODERN = Recipe("modern-demo", _preset("modern-demo"), optim_preset("modern-demo"), batch_size=8)
 BUDGET = 0.3  # of the baseline's tokens: what the preset needs, found by trying
-ABLATIONS: dict[str, dict[str, Any]] = {}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "no value embeddings": {"value_embeddings": False},
+    "no input residual": {"input_residual": False},
+    "no zero initialisation": {"zero_init": False},
+    "no QK-norm": {"qk_norm": False},
+    "SwiGLU of as many numbers": {"mlp": "swiglu", "mlp_width": 512},
+    "logit soft-cap 15": {"logit_softcap": 15.0},
+    "tied head": {"tie_embeddings": True},
+    "AdamW for all": {"kind": "adamw", "lr": 4e-3},
+    "embeddings at the matrices' rate": {"adamw_lr_ratio": 1.0},
+    "Muon's momentum 0.95": {"muon_momentum": 0.95},
+    "6 layers": {"n_layers": 6},
+}
+ABLATION_TOKENS = 120_000
 SWEPT_LRS = (5e-4, 1e-3, 2e-3, 4e-3)
-SWEPT_BATCHES = (2, 4, 8)
+SWEPT_BATCHES = (8, 4, 2)
 
 
 def sweep(corpus: Corpus, out: Path, tokens: int) -> list[Run]:
-    """The baseline's learning rate, and at the best of them its batch size."""
+    """The baseline's learning rate, then at the best of them smaller batches."""
     runs = []
 
     def one(lr: float, batch_size: int) -> float:
@@ -230,10 +243,9 @@ def sweep(corpus: Corpus, out: Path, tokens: int) -> list[Run]:
         runs.append(train_run(recipe, corpus, out, tokens=tokens, seed=0))
         return runs[-1].bits_per_byte
 
-    best_lr = min(SWEPT_LRS, key=lambda lr: one(lr, BASELINE.batch_size))
-    for batch_size in SWEPT_BATCHES:
-        if batch_size != BASELINE.batch_size:
-            one(best_lr, batch_size)
+    best_lr = min(SWEPT_LRS, key=lambda lr: one(lr, SWEPT_BATCHES[0]))
+    for batch_size in SWEPT_BATCHES[1:]:
+        one(best_lr, batch_size)
     return runs
 
 
@@ -272,8 +284,8 @@ def ablate(corpus: Corpus, out: Path, tokens: int, seeds: Sequence[int]) -> list
     recipes = [MODERN, *(_changed(name, **change) for name, change in ABLATIONS.items())]
     runs = [
         train_run(recipe, corpus, out, tokens=tokens, seed=seed)
-        for recipe in recipes
         for seed in seeds
+        for recipe in recipes
     ]
     preset = [run for run in runs if run.recipe == MODERN.name]
     print(f"\n{tokens:,} tokens; differences to the preset's run of the same seed")
@@ -357,7 +369,7 @@ def main() -> None:
     if given.sweep:
         kind, result = "sweep", sweep(corpus, runs, tokens * 3 // 10)
     elif given.ablations:
-        kind, result = "ablations", ablate(corpus, runs, round(tokens * given.budget), seeds)
+        kind, result = "ablations", ablate(corpus, runs, min(tokens, ABLATION_TOKENS), seeds)
     else:
         kind, result = "comparison", compare(corpus, runs, tokens, given.budget, seeds)
     path = given.out / f"{kind}.json"
