@@ -201,7 +201,6 @@ _MODERN: dict[str, Any] = {
     "tie_embeddings": False,
     "qk_norm": True,
     "zero_init": True,
-    "value_embeddings": True,
     "input_residual": True,
 }
 

@@ -70,9 +70,9 @@ def test_one_batch_can_be_learned_by_heart(tiny):
         ("llama-small", 16_384, 32.1),
         ("llama-base", 50_304, 121),
         ("gpt2-base", 50_257, 124.4),
-        ("modern-demo", 4096, 3.67),
-        ("modern-small", 16_384, 57),
-        ("modern-base", 50_304, 230),
+        ("modern-demo", 4096, 3.15),
+        ("modern-small", 16_384, 39.9),
+        ("modern-base", 50_304, 152.8),
     ],
 )
 def test_presets_have_the_size_they_promise(preset, vocab_size, millions):
