@@ -28,9 +28,7 @@ from torch import Tensor
 from model.adapters import (
     add_adapters,
     can_merge,
-    has_peft_format,
     merged,
-    save_peft,
     trained_state,
 )
 from model.architectures import AnyModelConfig, model_config
@@ -39,9 +37,11 @@ from model.decoder import Decoder
 from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
+from model.peft_format import has_peft_format, save_peft
 
 KEEP = 2
 FINETUNE_NAME = "finetune.json"
+ADAPTER_NAME = "adapter"
 _CHECKSUMS = "checksums.json"
 
 
@@ -165,7 +165,7 @@ def _export_weights(folder: Path, model: LanguageModel) -> None:
     if can_merge(model.finetune):
         write_model(folder, merged(model))
         if has_peft_format(model):
-            save_peft(model, folder / "adapter")
+            save_peft(model, folder / ADAPTER_NAME)
     else:
         write_model(folder, model)
         _write_json(folder / FINETUNE_NAME, model.finetune.to_json_dict())

@@ -68,14 +68,12 @@ class Decoder(LanguageModel):
     ) -> Tensor:
         """(B, T) to (B, T, D): everything but the head."""
         assert cache is None or (isinstance(cache, KVCache) and documents_BT is None)
-        length = tokens_BT.shape[1]
+        length, window = tokens_BT.shape[1], self.config.sliding_window
         if cache is not None:
-            positions, mask, start = cache.positions(length), cache.mask(length), cache.length
-            windowed = within_window(
-                mask, start, length, self.config.sliding_window, tokens_BT.device
-            )
+            positions, mask = cache.positions(length), cache.mask(length)
+            windowed = mask if window is None else cache.mask(length, window)
             x_BTD = self.stack(tokens_BT, positions, mask, windowed, cache)
-            cache.length += length
+            cache.advance(length)
             return x_BTD
         self._check_length(length)
         positions = torch.arange(length, device=tokens_BT.device)
@@ -97,7 +95,7 @@ class Decoder(LanguageModel):
         """
         x_BTD, rope = self._embed(tokens_BT, positions)
         input_BTD = x_BTD
-        start = 0 if cache is None else cache.length
+        start = 0 if cache is None else cache.start
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
             sees_all = index in self.config.full_attention_layers
@@ -113,7 +111,7 @@ class Decoder(LanguageModel):
         length, window = tokens_BT.shape[1], self.config.sliding_window
         if self.attention_backend == "sdpa":
             dense = None if documents_BT is None else within_documents(documents_BT)
-            return dense, within_window(dense, 0, length, window, tokens_BT.device)
+            return dense, within_window(dense, length, window, tokens_BT.device)
         mask = None
         if documents_BT is not None:
             mask = make_mask(documents_BT, None, self.attention_backend)
@@ -170,17 +168,16 @@ def within_documents(documents_BT: Tensor) -> Tensor:
 
 
 def within_window(
-    mask: Tensor | None, start: int, length: int, window: int | None, device: torch.device
+    mask: Tensor | None, length: int, window: int | None, device: torch.device
 ) -> Tensor | None:
-    """The mask of T = ``length`` positions from slot ``start`` on, narrowed to a sliding window.
+    """The mask of T = ``length`` positions, narrowed to a sliding window.
 
     None stands for the causal mask, and comes back where the window hides nothing.
     """
-    stop = start + length
-    if window is None or stop <= window:
+    if window is None or length <= window:
         return mask
-    query_T = torch.arange(start, stop, device=device)[:, None]
-    key_S = torch.arange(stop, device=device)
+    query_T = torch.arange(length, device=device)[:, None]
+    key_S = torch.arange(length, device=device)
     near_TS = key_S > query_T - window
     return near_TS & ((key_S <= query_T) if mask is None else mask)
 
@@ -189,25 +186,40 @@ class KVCache:
     """What a batch of growing sequences has computed so far. Rows of unequal length are padded on
     the LEFT, so that all rows end, and grow, at the same slot."""
 
+    layer_class = LayerCache
+
     def __init__(self, model: Decoder, slots: int, padding_B: Tensor) -> None:
         """``padding_B``: how many slots of each row, from slot 0, hold padding."""
         weight = model.embed.weight
         batch = len(padding_B)
         self.layers = [
-            LayerCache(model.config, batch, slots, weight) for _ in range(model.config.n_layers)
+            self.layer_class(model.config, batch, slots, weight)
+            for _ in range(model.config.n_layers)
         ]
         self.padding_B = padding_B.to(weight.device)
         self.length = 0
+
+    @property
+    def start(self) -> int | Tensor:
+        """The slot of the next position."""
+        return self.length
+
+    def advance(self, num_new: int) -> None:
+        """That many slots are full now."""
+        self.length += num_new
 
     def positions(self, num_new: int) -> Tensor:
         """(B, T): each row counts from its own first real token; padding says 0."""
         return (self._slots(num_new) - self.padding_B[:, None]).clamp(min=0)
 
-    def mask(self, num_new: int) -> Tensor:
-        """(B, 1, T, S) boolean: a slot sees the real slots up to itself."""
+    def mask(self, num_new: int, window: int | None = None) -> Tensor:
+        """(B, 1, T, S) boolean: a slot sees the real slots up to itself, or the last ``window``
+        of them."""
         query_T = self._slots(num_new)
-        key_S = torch.arange(self.length + num_new, device=query_T.device)
+        key_S = torch.arange(self._num_keys(num_new), device=query_T.device)
         causal_TS = key_S <= query_T[:, None]
+        if window is not None:
+            causal_TS &= key_S > query_T[:, None] - window
         real_BTS = (key_S >= self.padding_B[:, None])[:, None, :]
         # Padding sees itself: a softmax over nothing would be NaN, and NaN spreads.
         itself_TS = key_S == query_T[:, None]
@@ -221,6 +233,9 @@ class KVCache:
 
     def _slots(self, num_new: int) -> Tensor:
         return torch.arange(self.length, self.length + num_new, device=self.padding_B.device)
+
+    def _num_keys(self, num_new: int) -> int:
+        return self.length + num_new
 
 
 @torch.no_grad()

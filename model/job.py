@@ -88,7 +88,7 @@ class MixturePhase(JsonConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainData(JsonConfig):
-    """Token shards by source, the sources' weights in the mixture, and held-out shards.
+    """Token shards by source, the sources' weights in the mixture, and held-out shards by group.
 
     ``phases`` are later mixtures; a source has a weight in at least one of all, and no weight
     where it is left out.
@@ -96,10 +96,13 @@ class PretrainData(JsonConfig):
 
     groups: dict[str, list[str]]
     weights: dict[str, float]
-    val: list[str] = field(default_factory=list)
+    val: dict[str, list[str]] = field(default_factory=dict)
+    """A plain list is taken as one group; a group without shards is none."""
     phases: list[MixturePhase] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        val = {"val": self.val} if isinstance(self.val, list | tuple) else self.val
+        object.__setattr__(self, "val", {name: list(own) for name, own in val.items() if own})
         require(bool(self.groups), "groups must name at least one source", self.groups)
         for name, paths in self.groups.items():
             require(bool(paths), f"groups[{name!r}] must list at least one token shard", paths)
@@ -120,10 +123,17 @@ class PretrainData(JsonConfig):
             starts[1:],
         )
 
+    @classmethod
+    def from_json_dict(cls, data: dict[str, Any]) -> Self:
+        """As the base class; held-out shards may be a plain list."""
+        if isinstance(data, dict) and isinstance(data.get("val"), list):
+            data = data | {"val": {"val": data["val"]}}
+        return super(PretrainData, cls).from_json_dict(data)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordData(JsonConfig):
-    """JSONL files of conversations (sft) or preference pairs (dpo)."""
+    """JSONL files of conversations (sft), preference pairs (dpo) or labelled texts (classify)."""
 
     train: str
     val: str | None = None
@@ -134,6 +144,7 @@ OBJECTIVES: dict[str, type[PretrainData | RecordData]] = {
     "mlm": PretrainData,
     "sft": RecordData,
     "dpo": RecordData,
+    "classify": RecordData,
 }
 """What each objective eats; what it does with it is in the file of its name in ``objectives/``."""
 
@@ -223,6 +234,14 @@ class TrainJob(JsonConfig):
     eval_every_steps: int = 100
     eval_batches: int | None = None
     """How many batches an evaluation reads, always the same ones; None reads all."""
+    early_stop_patience: int | None = None
+    """Stop after so many evaluations without a gain, and export the best model rather than the
+    last; None trains to the end. The learning rate's schedule stays that of ``steps``."""
+    early_stop_min_delta: float = 0.0
+    """What the held-out loss must fall by, under the best one, to be a gain."""
+    sample_prompts: list[str] = field(default_factory=list)
+    """Continued (sft, dpo: answered) at every evaluation; "" begins a document from nothing."""
+    sample_tokens: int = 48
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float | None = 120.0
     log_every_steps: int = 1
@@ -239,6 +258,10 @@ class TrainJob(JsonConfig):
     compile: bool = False
     compile_scope: Literal["model", "blocks"] = "model"
     """blocks: one is compiled for all, in a fraction of the time, and runs a little slower."""
+    prefetch_batches: int = 2
+    """Batches that a thread makes ahead of time; 0 makes each when it is asked for."""
+    peak_tflops: float | None = None
+    """What one device can do, for the MFU; None: a card's published bf16, a CPU's measured fp32."""
     dpo_beta: float = 0.1
     dpo_sft_weight: float = 0.0
     """Weight of the chosen answer's NLL added to the dpo loss."""
@@ -279,6 +302,18 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        require(self.prefetch_batches >= 0, "prefetch_batches: not negative", self.prefetch_batches)
+        if self.early_stop_patience is not None:
+            require(
+                self.early_stop_patience >= 1,
+                "early_stop_patience must be at least 1, or null",
+                self.early_stop_patience,
+            )
+            require(bool(self.data.val), "early_stop_patience needs held-out data", self.data.val)
+        require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
+        require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
+        if self.sample_prompts:
+            require(self.objective != "mlm", "an encoder writes no samples: sample_prompts", None)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
         require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
         require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)

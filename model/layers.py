@@ -31,8 +31,9 @@ class LayerCache:
         self.k_BKSE = torch.zeros(shape, device=like.device, dtype=like.dtype)
         self.v_BKSE = torch.zeros_like(self.k_BKSE)
 
-    def extend(self, start: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, start: int | Tensor, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Write T new slots at ``start``; give back all slots up to their end."""
+        assert isinstance(start, int)
         stop = start + k_BKTE.shape[2]
         self.k_BKSE[:, :, start:stop] = k_BKTE
         self.v_BKSE[:, :, start:stop] = v_BKTE
@@ -87,7 +88,7 @@ class Attention(nn.Module):
         rope: tuple[Tensor, Tensor] | None,
         mask: Mask = None,
         cache: LayerCache | None = None,
-        start: int = 0,
+        start: int | Tensor = 0,
         values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D); without a mask, position t sees positions <= t only.
@@ -179,7 +180,7 @@ class Block(nn.Module):
         rope: tuple[Tensor, Tensor] | None,
         mask: Mask = None,
         cache: LayerCache | None = None,
-        start: int = 0,
+        start: int | Tensor = 0,
         values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D)."""

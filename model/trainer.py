@@ -1,4 +1,4 @@
-"""The training loop: one for pretraining, masked language modelling, sft and dpo.
+"""The training loop: one for every objective.
 
 In: a ``TrainJob``. Out: in ``out_dir``, ``metrics.jsonl`` as it goes, ``checkpoints/`` to resume
 from, and at the end the model in ``final/``. Everything that shapes the weights is a function of
@@ -33,12 +33,16 @@ from model.compute import Compute
 from model.context import load_to_train
 from model.decoder import Decoder
 from model.distributed import Ranks
+from model.early_stop import EarlyStop
 from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
 from model.objectives.base import objective_named
+from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
+from model.prefetch import Prefetch
+from model.samples import write_samples
 from model.schedule import learning_rate
 
 log = logging.getLogger(__name__)
@@ -65,37 +69,42 @@ class Trainer:
         torch.manual_seed(job.seed)
         self.ranks = Ranks.join(self.device)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
-        tokenizer = load_tokenizer(self.tokenizer_path)
-        self.model = _initial_model(job).to(self.device)
+        self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
+        objective = objective_named(job.objective)
+        model = _initial_model(job)
+        _check_fit(job, model, tokenizer)
+        self.model = objective.adapt_model(job, model).to(self.device)
         self.compute = Compute(job, self.device)
         self.compute.prepare(self.model)
-        _check_fit(job, self.model, tokenizer)
-        objective = objective_named(job.objective)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
+        self._num_too_long = getattr(self.loader, "num_too_long", 0)
+        if job.prefetch_batches:
+            self.loader = Prefetch(self.loader, job.prefetch_batches)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
-        self.last_eval: dict[str, float] = {}
+        self.last_eval: dict[str, Any] = {}
+        self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
         torch.set_num_threads(self._resume() or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
-        self._started = self._last_saved = self._last_logged = time.monotonic()
-        self._first_step, self._tokens_logged = self.step, self._tokens_seen()
+        self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
+        self._last_saved = time.monotonic()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
-        while self.step < self.job.steps:
+        while not self._is_over():
             self._train_one_step()
             stopping = self.ranks.anyone(should_stop(), self.device)
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
             if stopping or self._checkpoint_due():
                 self._save()
-            if stopping and self.step < self.job.steps:
+            if stopping and not self._is_over():
                 self._log("stopped", step=self.step)
                 return "stopped"
         self._finish()
@@ -105,17 +114,25 @@ class Trainer:
         """Let go of the log and of the other processes."""
         if self.metrics:
             self.metrics.close()
+        if isinstance(self.loader, Prefetch):
+            self.loader.close()
         self.ranks.leave()
+
+    def _is_over(self) -> bool:
+        return self.step >= self.job.steps or self.early_stop.is_over
 
     # --- one step ------------------------------------------------------------------------------
 
     def _train_one_step(self) -> None:
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
-        means, grad_norm = self.accumulate(self.loader.next_batch())
+        with self.meter.waiting():
+            batch = self.loader.next_batch()
+        means, grad_norm = self.accumulate(batch)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        self.meter.trained(batch)
         self._unchecked.append((self.step, means["loss"], grad_norm))
         if self.step == 1 or self._every(self.job.log_every_steps):
             self._log_step(lr, means, grad_norm)
@@ -150,13 +167,24 @@ class Trainer:
     # --- evaluation ----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Means over the held-out batches, always the same ones; trains nothing, moves nothing."""
+    def evaluate(self) -> dict[str, Any]:
+        """Means over the held-out batches, always the same ones, and over as many of the groups'
+        together; trains nothing, moves nothing."""
         if self.val_loader is None:
             return {}
+        found: dict[str, Any] = self._measure(self.val_loader, self.job.eval_batches)
+        parts: dict[str, Loader] = getattr(self.val_loader, "parts", {})
+        if parts:
+            each = self.job.eval_batches and max(1, self.job.eval_batches // len(parts))
+            name = "val_bits_per_byte" if "val_bits_per_byte" in found else "val_loss"
+            own = {group: self._measure(part, each) for group, part in parts.items()}
+            found[f"{name}_by_group"] = {group: means[name] for group, means in own.items()}
+        return found
+
+    def _measure(self, loader: Loader, max_batches: int | None) -> dict[str, float]:
         totals, count, num_bytes = self._zeros(), 0, 0
         self.model.eval()
-        for batch in self.val_loader.sweep(self.job.eval_batches):
+        for batch in loader.sweep(max_batches):
             count += self.criterion.count(batch)
             for micro in self._micro_batches(batch):
                 micro = self.compute.fit(micro).to(self.device)
@@ -178,14 +206,20 @@ class Trainer:
         self._check_finite()
         self.last_eval = self.evaluate()
         if self.last_eval:
-            self._log("eval", step=self.step, **self.last_eval)
-        self._skip_clock()
+            self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
+            self.early_stop.look(self.step, self.last_eval, self._export)
+            if self.early_stop.is_over:
+                self._log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
+        if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
+            samples = write_samples(self.model, self.tokenizer, self.job)
+            self._log("samples", step=self.step, samples=samples)
+        self.meter.pause()
 
     # --- saving and resuming -------------------------------------------------------------------
 
     def _checkpoint_due(self) -> bool:
         job = self.job
-        if self.step == job.steps:
+        if self._is_over():
             return True
         if job.checkpoint_every_steps and self.step % job.checkpoint_every_steps == 0:
             return True
@@ -202,12 +236,14 @@ class Trainer:
                 "job": _what_shapes_weights(self.job),
                 "loader": self.loader.state_dict(),
                 "last_eval": self.last_eval,
+                "early_stop": self.early_stop.state_dict(),
                 "threads": torch.get_num_threads(),
             }
             path = save_checkpoint(self.checkpoints, self.step, self.model, self.optimizer, state)
+            self.early_stop.saved()
             self._log("checkpoint", step=self.step, path=str(path))
         self._last_saved = time.monotonic()
-        self._skip_clock()
+        self.meter.pause()
 
     def _resume(self) -> int | None:
         """Go on from the newest checkpoint, if any; gives back the threads it was made with."""
@@ -223,21 +259,27 @@ class Trainer:
         self.step = checkpoint.step
         self.loader.load_state_dict(checkpoint.state["loader"])
         self.last_eval = checkpoint.state["last_eval"]
+        self.early_stop.load_state_dict(checkpoint.state.get("early_stop", {}))
         log.info("resuming from %s", path)
         return self.job.threads or checkpoint.state.get("threads")
 
     def _finish(self) -> None:
         if self.ranks.rank != 0:
             return
-        path = export_model(Path(self.job.out_dir) / "final", self.model, self.tokenizer_path)
+        final = Path(self.job.out_dir) / "final"
+        own = self.early_stop.finish(final, self._export)
         self._log(
             "done",
             step=self.step,
-            path=str(path),
+            path=str(final),
             epochs=self.loader.epochs(),
             tokens=self.loader.tokens(),
-            **self.last_eval,
+            **self.last_eval | own,
         )
+
+    def _export(self, folder: Path) -> None:
+        if self.ranks.rank == 0:
+            export_model(folder, self.model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -248,7 +290,6 @@ class Trainer:
     def _report_start(self) -> None:
         if self.step:
             return  # the log says "resumed" instead
-        too_long = getattr(self.loader, "num_too_long", 0)
         self._log(
             "start",
             step=0,
@@ -258,13 +299,13 @@ class Trainer:
             device=str(self.device),
             threads=torch.get_num_threads(),
             processes=self.ranks.world,
-            records_too_long=too_long,
+            records_too_long=self._num_too_long,
+            training_flops_per_token=self.meter.flops.of(1, 1),
+            peak_flops_per_second=self.meter.peak,
         )
 
     def _log_step(self, lr: float, means: dict[str, Tensor], grad_norm: Tensor) -> None:
         self._check_finite()
-        elapsed_seconds = time.monotonic() - self._started
-        seconds_a_step = elapsed_seconds / (self.step - self._first_step)
         self._log(
             "step",
             step=self.step,
@@ -272,12 +313,10 @@ class Trainer:
             lr=lr,
             grad_norm=float(grad_norm),
             **{name: float(value) for name, value in means.items()},
-            tokens=self._tokens_seen(),
-            tokens_per_second=self._tokens_per_second(),
-            eta_seconds=round(seconds_a_step * (self.job.steps - self.step), 1),
+            tokens=sum(self.loader.tokens().values()),
+            **self.meter.look(self.job.steps - self.step, self.device),
             **self.compute.recompiles(),
         )
-        self._skip_clock()
 
     def _check_finite(self) -> None:
         """Read losses and gradient norms since the last look; one look for many steps keeps a GPU
@@ -296,18 +335,6 @@ class Trainer:
                     f"checkpoint: {good}"
                 )
         self._unchecked.clear()
-
-    def _tokens_per_second(self) -> int | None:
-        """Since the last line; None right after a pause, when nothing has been trained since."""
-        tokens = self._tokens_seen() - self._tokens_logged
-        return round(tokens / (time.monotonic() - self._last_logged)) if tokens else None
-
-    def _skip_clock(self) -> None:
-        """Evaluating and saving are not training: leave them out of tokens per second."""
-        self._last_logged, self._tokens_logged = time.monotonic(), self._tokens_seen()
-
-    def _tokens_seen(self) -> int:
-        return sum(self.loader.tokens().values())
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps

@@ -27,11 +27,10 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         for name in sorted(set().union(*(phase.weights for phase in phases)))
     }
     can_evaluate = sum(row["validation_tokens"] for row in groups) > config.seq_len
-    val = [
-        str(folder / name)
+    val = {
+        row["group"]: [str(folder / n) for n in shard_names(tokens, VALIDATION, row, ".bin")]
         for row in (groups if can_evaluate else [])
-        for name in shard_names(tokens, VALIDATION, row, ".bin")
-    ]
+    }
     vocab_size = next(TokenShard(paths[0]).vocab_size for paths in shards.values())
     optim = make_optim(config, first_decay_step(config, phases, context.log))
     job = TrainJob(
