@@ -61,6 +61,23 @@ class OptimConfig(JsonConfig):
         require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)
 
 
+_MODERN: dict[str, Any] = {
+    "kind": "muon",
+    "lr": 1e-2,
+    "adamw_lr_ratio": 4.0,
+    "muon_momentum": 0.9,
+    "min_lr_ratio": 0.0,
+    "decay": "linear",
+    "betas": (0.8, 0.95),
+    "weight_decay": 0.0,
+}
+
+
+def optim_preset(model: str) -> OptimConfig:
+    """The optimizer that a model preset was tuned with; the default where it was with none."""
+    return OptimConfig(**_MODERN) if model.startswith("modern-") else OptimConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixturePhase(JsonConfig):
     """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
