@@ -359,6 +359,36 @@ def find_lr(
     _run_model("model.lr_finder", str(path.resolve()), *options)
 
 
+@main.command()
+@click.argument("checkpoint")
+@click.option(
+    "--text",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Plain text, longer than the longest of the lengths.",
+)
+@click.option("--lengths", help="Tokens, such as 1024,4096.  [default: up to its context]")
+@click.option("--questions", default=10, show_default=True, type=click.IntRange(1))
+@store_option
+@json_option
+def needle(
+    checkpoint: str,
+    text: Path,
+    lengths: str | None,
+    questions: int,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a model for facts hidden in long texts: the share it finds, by depth and length.
+
+    CHECKPOINT is an artifact, a name such as model/demo, or a folder.
+    """
+    folder, _ = _checkpoint_folder(checkpoint, store)
+    options = ["--text", str(text.resolve()), "--questions", str(questions)]
+    options += ["--lengths", *lengths.replace(",", " ").split()] if lengths else []
+    _run_model("model.needle", str(folder), *options, *(["--json"] if as_json else []))
+
+
 @main.command("import-hf")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")

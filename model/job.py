@@ -61,6 +61,23 @@ class OptimConfig(JsonConfig):
         require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)
 
 
+_MODERN: dict[str, Any] = {
+    "kind": "muon",
+    "lr": 1e-2,
+    "adamw_lr_ratio": 4.0,
+    "muon_momentum": 0.9,
+    "min_lr_ratio": 0.0,
+    "decay": "linear",
+    "betas": (0.8, 0.95),
+    "weight_decay": 0.0,
+}
+
+
+def optim_preset(model: str) -> OptimConfig:
+    """The optimizer that a model preset was tuned with; the default where it was with none."""
+    return OptimConfig(**_MODERN) if model.startswith("modern-") else OptimConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixturePhase(JsonConfig):
     """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
@@ -240,6 +257,9 @@ class TrainJob(JsonConfig):
     """An exported checkpoint folder to start from."""
     context: ContextConfig | None = None
     """Read ``init_from`` with a longer context; None leaves it as it is."""
+    branch_from: str | None = None
+    """Pretraining: another run's ``checkpoints/step-…`` to go on from, with its optimizer and its
+    place in the data, by another ending of the schedule; see ``branch.py``."""
     finetune: FinetuneConfig | None = None
     """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
     tokenizer: str | None = None
@@ -320,6 +340,11 @@ class TrainJob(JsonConfig):
         )
         if self.finetune:
             require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
+        require(
+            self.branch_from is None or (self.objective == "pretrain" and not self.finetune),
+            "branch_from is for pretraining",
+            self.objective,
+        )
         if self.context:
             require(
                 self.init_from is not None and self.finetune is None,

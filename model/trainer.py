@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model.adapters import add_adapters
 from model.batches import Loader, TokenBatch
+from model.branch import branched
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
     damaged_checkpoints,
@@ -108,7 +109,7 @@ class Trainer:
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
-        if self.step == 0 and self.job.guard.may_roll_back:
+        if self.job.guard.may_roll_back and latest_checkpoint(self.checkpoints) is None:
             self._save()
         while not self._is_over():
             if not self._train_one_step():
@@ -282,24 +283,31 @@ class Trainer:
         self.meter.pause()
 
     def _resume(self, path: Path | None) -> int | None:
-        """Go on from a checkpoint, if there is one; gives back the threads it was made with."""
+        """Go on from a checkpoint, or from the one that the job branches off, if there is either;
+        gives back the threads it was made with."""
+        is_branch = path is None and self.job.branch_from is not None
+        if is_branch:
+            path = Path(str(self.job.branch_from))
         if path is None:
             return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
-        _check_same_job(checkpoint.state["job"], self.job, path)
+        state = checkpoint.state
+        if is_branch:
+            state = branched(state, self.job)
+        _check_same_job(state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
             raise ValueError(
                 f"{path} is past the job's {self.job.steps} steps: raise steps or use a new out_dir"
             )
         self.step = checkpoint.step
-        self.loader.load_state_dict(checkpoint.state["loader"])
-        self.last_eval = checkpoint.state["last_eval"]
-        self.early_stop.load_state_dict(checkpoint.state.get("early_stop", {}))
-        self.guard.load_state_dict(checkpoint.state["guard"])
+        self.loader.load_state_dict(state["loader"])
+        self.last_eval = state["last_eval"]
+        self.early_stop.load_state_dict(state.get("early_stop", {}))
+        self.guard.load_state_dict(state["guard"])
         if self.average:
-            self.average.load(checkpoint.tensors, checkpoint.state["num_averaged"])
+            self.average.load(checkpoint.tensors, state["num_averaged"])
         log.info("resuming from %s", path)
-        return self.job.threads or checkpoint.state.get("threads")
+        return self.job.threads or state.get("threads")
 
     def _finish(self) -> None:
         if self.ranks.rank != 0:
