@@ -2,8 +2,8 @@
 
 In: activations. Out: what the formula says, and gradients that are written where they will stay.
 On a CPU such steps cost what they move through memory: autograd's own backward of the same formulas
-makes two to five times as many sweeps, most of them over fresh memory. A compiler or a GPU under
-autocast is given the plain formula instead, which it fuses better than we do.
+makes two to five times as many sweeps, most of them over fresh memory. A compiler, a GPU or
+bfloat16 is given the plain formula instead.
 
 Shape suffixes: D the normalised width, F feed-forward width, E head width.
 """
@@ -17,7 +17,8 @@ from torch.autograd.function import once_differentiable
 
 
 def _is_by_hand(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+    is_plain = type(x) is Tensor and not torch.compiler.is_compiling()  # nor spread over ranks
+    return is_plain and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 class RmsNorm(nn.RMSNorm):

@@ -152,7 +152,7 @@ def _trainable(
 
 STAGE = Stage(
     name="pretrain",
-    version=5,
+    version=6,
     config=PretrainConfig,
     inputs=("tokens", "checkpoint"),
     run=run,
