@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.disk import room_for
+
 Export = Callable[[Path], object]
 """Writes the model, as it is now, to a folder."""
 
@@ -56,7 +58,13 @@ class EarlyStop:
             )
         partial = final.with_name(f".{final.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(best, partial)
+        num_bytes = sum(path.stat().st_size for path in best.rglob("*") if path.is_file())
+        try:
+            with room_for("the finished model", final, num_bytes):
+                shutil.copytree(best, partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
         figures = {name: value for name, value in self.best.items() if name != "step"}
