@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from flows.cli import main
 from model.architectures import ModelConfig
 from model.chat import prepare_tokenizer
 from model.language_model import make_model
@@ -137,7 +139,9 @@ def tuned(machine, tmp_path, checkpoint):
     return manifest, Store(machine.store).open(manifest.ref)
 
 
-def test_a_stage_that_stopped_early_says_so_and_leaves_its_curves(tuned):
+def test_a_stage_that_stopped_early_says_so_and_can_be_tried_at_other_rates(
+    tuned, machine, tmp_path
+):
     manifest, artifact = tuned
     assert manifest.metrics["stopped_early"]
     assert manifest.metrics["best_step"] < manifest.metrics["step"] < 400
@@ -150,3 +154,10 @@ def test_a_stage_that_stopped_early_says_so_and_leaves_its_curves(tuned):
     report = stage_markdown(manifest, was_cached=False, plots=plots_of(artifact))
     assert "![training.png](data:image/png;base64," in report
     assert Path(json.loads(artifact.fetch("job.json").read_text())["init_from"]).is_dir()
+    found = tmp_path / "rates"
+    command = ["find-lr", str(manifest.ref), "--store", machine.store, "--output", str(found)]
+    rates = ["--sweep", "1e-3", "--sweep", "1e-2"]
+    assert CliRunner().invoke(main, [*command, "--steps", "10", *rates]).exit_code == 0
+    runs = json.loads((found / "lr_finder.json").read_text())["runs"]
+    assert [run["lr"] for run in runs] == [1e-3, 1e-2]
+    assert Store(machine.store).verify(manifest.ref) == []
