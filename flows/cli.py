@@ -299,8 +299,12 @@ def stage(
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0))
 @click.option("--top-k", type=click.IntRange(1), help="Keep so many of the likeliest tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest of this share.")
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Keep this share of the likeliest's.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest tokens of this share."
+)
+@click.option(
+    "--min-p", type=click.FloatRange(0, 1), help="Keep tokens this share as likely as the first."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--stop", multiple=True, help="End before this text; may be given again.")
 @click.option("--logprobs", is_flag=True, help="List each token's log-probability, in nats.")
@@ -353,6 +357,36 @@ def find_lr(
     if sweep:
         options += ["--sweep", *map(str, sweep)]
     _run_model("model.lr_finder", str(path.resolve()), *options)
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option(
+    "--text",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Plain text, longer than the longest of the lengths.",
+)
+@click.option("--lengths", help="Tokens, such as 1024,4096.  [default: up to its context]")
+@click.option("--questions", default=10, show_default=True, type=click.IntRange(1))
+@store_option
+@json_option
+def needle(
+    checkpoint: str,
+    text: Path,
+    lengths: str | None,
+    questions: int,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a model for facts hidden in long texts: the share it finds, by depth and length.
+
+    CHECKPOINT is an artifact, a name such as model/demo, or a folder.
+    """
+    folder, _ = _checkpoint_folder(checkpoint, store)
+    options = ["--text", str(text.resolve()), "--questions", str(questions)]
+    options += ["--lengths", *lengths.replace(",", " ").split()] if lengths else []
+    _run_model("model.needle", str(folder), *options, *(["--json"] if as_json else []))
 
 
 @main.command("import-hf")

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.common.finetune import FinetuneParams
+from tasks.common.robustness import RobustnessConfig
 from tasks.common.watching import WatchOptions
 
 
@@ -35,3 +36,4 @@ class DpoConfig(BaseModel):
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
     watch: WatchOptions = WatchOptions()
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)

@@ -35,6 +35,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
         seed=config.seed,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
+        **config.robustness.job_fields(),
         **watch_settings(config.watch, questions),
     )
     return train(context, job)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from model.architectures import PRESETS
+from tasks.common.robustness import RobustnessConfig
 from tasks.common.watching import WatchOptions
 
 MODELS = [name for name, own in PRESETS.items() if own.get("architecture") != "encoder"]
@@ -158,6 +159,7 @@ class PretrainConfig(BaseModel):
     eval_batches: int = Field(20, ge=1, title="Batches an evaluation")
     watch: WatchOptions = WatchOptions()
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)
 
     @property
     def train_tokens(self) -> int:
