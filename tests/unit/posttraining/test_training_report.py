@@ -76,6 +76,20 @@ def test_a_run_that_measured_little_is_told_as_far_as_it_goes():
     assert summary_markdown(TrainingLog([])) == "\n"
 
 
+def test_steps_that_were_taken_back_are_not_told(tmp_path):
+    events = [
+        *({"event": "step", "step": step, "loss": 1.0} for step in (1, 2, 3, 4)),
+        {"event": "rolled_back", "step": 2, "from_step": 4},
+        *({"event": "step", "step": step, "loss": 2.0} for step in (3, 4, 5)),
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    steps = TrainingLog.read(path).of("step")
+    assert [(event["step"], event["loss"]) for event in steps] == [
+        *((1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0))
+    ]
+
+
 def test_the_same_log_is_the_same_picture():
     pictures = [training_png(TrainingLog(EVENTS)) for _ in range(2)]
     assert pictures[0] == pictures[1]
