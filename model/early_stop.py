@@ -5,6 +5,7 @@ In: the figures of evaluations, in their order. Out: whether to stop, and the be
 into checkpoints, so that a run that was interrupted stops where an undisturbed one does.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
@@ -26,7 +27,6 @@ class EarlyStop:
         """Figures of the best evaluation, its step among them; empty before the first."""
         self.num_without_gain = 0
         """Evaluations since the best one."""
-        self._saved_step: int | None = None
 
     @property
     def is_over(self) -> bool:
@@ -78,17 +78,18 @@ class EarlyStop:
         """Go on where ``state`` was taken."""
         self.best = dict(state.get("best", {}))
         self.num_without_gain = int(state.get("num_without_gain", 0))
-        self._saved_step = self.best.get("step")
 
-    def saved(self) -> None:
-        """A checkpoint was written: best models that neither it nor the one before it speaks of
-        can go. The one before is needed where this one turns out to be damaged."""
-        step = self.best.get("step")
-        kept = {self._of(s) for s in (step, self._saved_step) if s is not None}
+    def saved(self, checkpoints: Path) -> None:
+        """A checkpoint was written: best models that none of those in the folder speaks of can go.
+        Older ones may be gone back to, where the newest is damaged or a batch was bad."""
+        if not self.folder.is_dir():
+            return
+        states = [json.loads(path.read_text()) for path in checkpoints.glob("step-*/trainer.json")]
+        bests = [self.best, *(state.get("early_stop", {}).get("best", {}) for state in states)]
+        kept = {self._of(best["step"]) for best in bests if best}
         for folder in self.folder.glob("step-*"):
             if folder not in kept:
                 shutil.rmtree(folder)
-        self._saved_step = step
 
     def _of(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

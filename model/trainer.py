@@ -277,7 +277,7 @@ class Trainer:
                 self.average.tensors() if self.average else None,
                 guard.rollback_batches if guard.may_roll_back else None,
             )
-            self.early_stop.saved()
+            self.early_stop.saved(self.checkpoints)
             self._log("checkpoint", step=self.step, path=str(path))
         self._last_saved = time.monotonic()
         self.meter.pause()
