@@ -255,8 +255,7 @@ class Trainer:
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
         state = checkpoint.state
         if own is None:
-            assert isinstance(self.loader, PackedLoader)  # TrainJob sees to it
-            state = branched(state, self.job, self.loader)
+            state = branched(state, self.job)
         _check_same_job(state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
             raise ValueError(
