@@ -14,7 +14,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from model.adapters import (
 from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
 from model.decoder import Decoder
+from model.disk import room_for
 from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
@@ -43,6 +45,8 @@ KEEP = 2
 FINETUNE_NAME = "finetune.json"
 ADAPTER_NAME = "adapter"
 _CHECKSUMS = "checksums.json"
+_KEPT = "kept."  # before the names of what a checkpoint holds for its caller
+_SMALL_FILES_BYTES = 1 << 16  # configuration, counters and checksums, generously
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Checkpoint:
     step: int
     state: dict[str, Any]
     """The trainer's counters and the loader's state, as they were given."""
+    tensors: dict[str, Tensor]
+    """What else was given to be kept, such as averages of weights."""
 
 
 def save_checkpoint(
@@ -60,23 +66,30 @@ def save_checkpoint(
     model: LanguageModel,
     optimizer: AnyOptimizer,
     state: dict[str, Any],
+    tensors: Mapping[str, Tensor] | None = None,
+    reach_steps: int | None = None,
 ) -> Path:
-    """Write ``folder/step-…`` whole or not at all, then drop all but the newest two."""
+    """Write ``folder/step-…`` whole or not at all, then drop all but the newest two.
+
+    Args:
+        tensors: more to keep.
+        reach_steps: keep the newest that is so many steps older, too, to go back to.
+
+    Raises:
+        DiskFullError: there is no room; what was there before still is.
+    """
     final = Path(folder) / f"step-{step:08d}"
-    partial = final.with_name(f".{final.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     # Of a frozen model only what is trained beside it: the rest is where it was taken from.
-    _write_weights(partial, trained_state(model) if model.finetune else model.state_dict())
-    _write_json(partial / "config.json", model.config.to_json_dict())
-    save_file(_optimizer_tensors(optimizer) | _rng_tensors(), partial / "trainer.safetensors")
-    _write_json(partial / "trainer.json", {"step": step, "rng": _host_rng(), **state})
-    _write_json(partial / _CHECKSUMS, _checksums(partial))
-    _sync_folder(partial)
-    shutil.rmtree(final, ignore_errors=True)  # the same step, saved by an earlier attempt
-    partial.replace(final)
-    _sync(final.parent)
-    for old in _step_folders(folder)[:-KEEP]:
+    weights = trained_state(model) if model.finetune else model.state_dict()
+    kept = {f"{_KEPT}{name}": t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
+    kept |= _optimizer_tensors(optimizer) | _rng_tensors()
+    with _made_whole(final, "a checkpoint", _num_bytes(weights, kept)) as partial:
+        _write_weights(partial, weights)
+        _write_json(partial / "config.json", model.config.to_json_dict())
+        save_file(kept, partial / "trainer.safetensors")
+        _write_json(partial / "trainer.json", {"step": step, "rng": _host_rng(), **state})
+        _write_json(partial / _CHECKSUMS, _checksums(partial))
+    for old in _superseded(_step_folders(folder), reach_steps):
         shutil.rmtree(old)
     return final
 
@@ -96,13 +109,51 @@ def load_checkpoint(path: str | Path, model: LanguageModel, optimizer: AnyOptimi
     state = json.loads((path / "trainer.json").read_text())
     _restore_optimizer(optimizer, tensors)
     _restore_rng(tensors, state.pop("rng"))
-    return Checkpoint(step=state.pop("step"), state=state)
+    kept = {n.removeprefix(_KEPT): t for n, t in tensors.items() if n.startswith(_KEPT)}
+    return Checkpoint(step=state.pop("step"), state=state, tensors=kept)
 
 
-def latest_checkpoint(folder: str | Path) -> Path | None:
-    """The newest checkpoint that is whole, or None."""
-    whole = (path for path in reversed(_step_folders(folder)) if find_damage(path) is None)
-    return next(whole, None)
+def latest_checkpoint(folder: str | Path, until_step: int | None = None) -> Path | None:
+    """The newest checkpoint that is whole, and not of a later step than ``until_step``; or None."""
+    for path in reversed(_step_folders(folder)):
+        is_wanted = until_step is None or step_of(path) <= until_step
+        if is_wanted and find_damage(path) is None:
+            return path
+    return None
+
+
+def damaged_checkpoints(folder: str | Path) -> dict[Path, str]:
+    """Those that a resuming run passes over, newer than the newest whole one, and what is wrong
+    with each.
+
+    Raises:
+        ValueError: there are checkpoints, and none is whole.
+    """
+    damages: dict[Path, str] = {}
+    for path in reversed(_step_folders(folder)):
+        damage = find_damage(path)
+        if damage is None:
+            return damages
+        damages[path] = damage
+    if damages:
+        told = "; ".join(f"{path.name}: {damage}" for path, damage in damages.items())
+        raise ValueError(
+            f"no checkpoint in {folder} is whole ({told}): put a whole one there, or delete that "
+            "folder to start from the beginning"
+        )
+    return damages
+
+
+def forget_checkpoints(folder: str | Path, after_step: int) -> None:
+    """Delete the checkpoints of later steps: they are of a course that the run has left."""
+    for path in _step_folders(folder):
+        if step_of(path) > after_step:
+            shutil.rmtree(path)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(path.name.split("-")[1])
 
 
 def find_damage(path: str | Path) -> str | None:
@@ -126,14 +177,11 @@ def export_model(folder: str | Path, model: LanguageModel, tokenizer_path: str |
     LoRA is merged into the weights, and where peft has a format for it, left in ``adapter/`` too.
     """
     final = Path(folder)
-    partial = final.with_name(f".{final.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _export_weights(partial, model)
-    shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
-    _sync_folder(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
+    tokenizer_bytes = Path(tokenizer_path).stat().st_size
+    num_bytes = _num_bytes(model.state_dict()) + tokenizer_bytes
+    with _made_whole(final, "the finished model", num_bytes) as partial:
+        _export_weights(partial, model)
+        shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
     return final
 
 
@@ -256,6 +304,38 @@ def _restore_rng(tensors: dict[str, Tensor], host: dict[str, list[Any]]) -> None
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _made_whole(final: Path, what: str, num_bytes: int) -> Iterator[Path]:
+    """A folder to write into, which becomes ``final`` at the end of the block, or is gone."""
+    partial = final.with_name(f".{final.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with room_for(what, final, num_bytes):
+            partial.mkdir(parents=True)
+            yield partial
+            _sync_folder(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(final, ignore_errors=True)  # the same, made by an earlier attempt
+    partial.replace(final)
+    _sync(final.parent)
+
+
+def _num_bytes(*states: Mapping[str, Tensor]) -> int:
+    tensors = [tensor for state in states for tensor in state.values()]
+    return sum(tensor.nbytes for tensor in tensors) + _SMALL_FILES_BYTES
+
+
+def _superseded(folders: list[Path], reach_steps: int | None) -> list[Path]:
+    """All but the newest two, and with ``reach_steps`` but the newest that is so much older."""
+    kept = folders[-KEEP:]
+    if reach_steps is not None:
+        older = [f for f in folders if step_of(f) <= max(0, step_of(folders[-1]) - reach_steps)]
+        kept = [*older[-1:], *kept]
+    return [folder for folder in folders if folder not in kept]
 
 
 def _step_folders(folder: str | Path) -> list[Path]:

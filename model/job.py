@@ -61,6 +61,23 @@ class OptimConfig(JsonConfig):
         require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)
 
 
+_MODERN: dict[str, Any] = {
+    "kind": "muon",
+    "lr": 1e-2,
+    "adamw_lr_ratio": 4.0,
+    "muon_momentum": 0.9,
+    "min_lr_ratio": 0.0,
+    "decay": "linear",
+    "betas": (0.8, 0.95),
+    "weight_decay": 0.0,
+}
+
+
+def optim_preset(model: str) -> OptimConfig:
+    """The optimizer that a model preset was tuned with; the default where it was with none."""
+    return OptimConfig(**_MODERN) if model.startswith("modern-") else OptimConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixturePhase(JsonConfig):
     """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
@@ -183,6 +200,44 @@ class ContextConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig(JsonConfig):
+    """What to do when a loss or gradient is not finite, or leaps; ``guard.py`` does it.
+
+    skip: no update is made of the batch, and nothing else changes. rollback: go back to a
+    checkpoint and on without the batch and the ones just before it (Chowdhery et al. 2022,
+    arXiv:2204.02311, section 5.1). stop: end the run with an error.
+    """
+
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    on_spike: Literal["ignore", "stop", "skip", "rollback"] = "ignore"
+    spike_sigmas: float = 6.0
+    """A leap is so many standard deviations above the mean of the window, by loss or by norm."""
+    window_steps: int = 128
+    """Steps that leaps are measured against; none is seen before half of them are known."""
+    rollback_batches: int = 16
+    """Left out by a rollback, the batch in trouble included: what is wrong with a model often
+    began before it showed."""
+    max_skips_in_a_row: int = 5
+    """After so many refused batches, with no update left standing between them, the run ends."""
+
+    def __post_init__(self) -> None:
+        require(self.spike_sigmas > 0, "spike_sigmas must be positive", self.spike_sigmas)
+        require(self.window_steps >= 2, "window_steps must be at least 2", self.window_steps)
+        for name in ("rollback_batches", "max_skips_in_a_row"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether an update may have to be held back, so that its numbers are read before it."""
+        return self.on_nonfinite != "stop" or self.on_spike != "ignore"
+
+    @property
+    def may_roll_back(self) -> bool:
+        """Whether a checkpoint to go back to must be kept."""
+        return "rollback" in (self.on_nonfinite, self.on_spike)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob(JsonConfig):
     """A whole training job: all that ``python -m model.launch`` needs to know."""
 
@@ -216,6 +271,10 @@ class TrainJob(JsonConfig):
     whole_words: bool = False
     """mlm: hide whole words rather than tokens."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    ema_decay: float | None = None
+    """Also evaluate, and in the end export, a moving average of the weights with this decay, such
+    as 0.999; None for the weights themselves."""
     seed: int = 0
     eval_every_steps: int = 100
     eval_batches: int | None = None
@@ -244,8 +303,9 @@ class TrainJob(JsonConfig):
     compile: bool = False
     compile_scope: Literal["model", "blocks"] = "model"
     """blocks: one is compiled for all, in a fraction of the time, and runs a little slower."""
-    prefetch_batches: int = 2
-    """Batches that a thread makes ahead of time; 0 makes each when it is asked for."""
+    prefetch_batches: int | None = None
+    """Batches that a thread makes ahead of time; 0 makes each when it is asked for; None: 2 beside
+    a GPU, 0 on a CPU, whose cores the thread would take from training."""
     peak_tflops: float | None = None
     """What one device can do, for the MFU; None: a card's published bf16, a CPU's measured fp32."""
     dpo_beta: float = 0.1
@@ -293,7 +353,7 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
-        require(self.prefetch_batches >= 0, "prefetch_batches: not negative", self.prefetch_batches)
+        require((self.prefetch_batches or 0) >= 0, "prefetch_batches: not negative", None)
         if self.early_stop_patience is not None:
             require(
                 self.early_stop_patience >= 1,
@@ -301,10 +361,18 @@ class TrainJob(JsonConfig):
                 self.early_stop_patience,
             )
             require(bool(self.data.val), "early_stop_patience needs held-out data", self.data.val)
+            require(
+                not self.guard.may_roll_back,
+                "early_stop_patience does not go with rollback, which may return to before the "
+                "best model: use skip",
+                self.early_stop_patience,
+            )
         require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
         require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
         if self.sample_prompts:
             require(self.objective != "mlm", "an encoder writes no samples: sample_prompts", None)
+        decay = self.ema_decay
+        require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
         require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
         require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)

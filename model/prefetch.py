@@ -5,11 +5,22 @@ the batches taken, whatever has been made beyond: resuming neither skips nor rep
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import torch
+
 from model.batches import Loader, TokenBatch
+
+GPU_DEPTH = 2
+
+
+def made_ahead(loader: Loader, depth: int | None, device: torch.device) -> Loader:
+    """The loader, with a thread before it where that helps; ``depth`` as ``TrainJob`` has it."""
+    if depth is None:
+        depth = 0 if device.type == "cpu" else GPU_DEPTH
+    return Prefetch(loader, depth) if depth else loader
 
 
 class _Made(NamedTuple):
@@ -46,6 +57,10 @@ class Prefetch:
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """As the loader's."""
         return self.loader.sweep(max_batches)
+
+    def documents(self, batch: TokenBatch) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        """As the loader's."""
+        return self.loader.documents(batch)
 
     def epochs(self) -> dict[str, float]:
         """Of the batches taken."""

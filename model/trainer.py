@@ -8,6 +8,7 @@ the job and the step, so that a run killed at any moment and started again ends 
 Signals, processes and exit codes are ``launch.py``'s.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -25,6 +26,7 @@ from model.batches import Loader, TokenBatch
 from model.branch import branched
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
+    damaged_checkpoints,
     export_model,
     latest_checkpoint,
     load_checkpoint,
@@ -35,14 +37,17 @@ from model.context import load_to_train
 from model.decoder import Decoder
 from model.distributed import Ranks
 from model.early_stop import EarlyStop
+from model.guard import Guard
 from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
+from model.moving_average import MovingAverage
 from model.objectives.base import objective_named
 from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
-from model.prefetch import Prefetch
+from model.prefetch import Prefetch, made_ahead
+from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
 from model.schedule import learning_rate
 
@@ -80,26 +85,35 @@ class Trainer:
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
         self._num_too_long = getattr(self.loader, "num_too_long", 0)
-        if job.prefetch_batches:
-            self.loader = Prefetch(self.loader, job.prefetch_batches)
+        self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.optimizer = make_optimizer(self.model, job.optim)
+        self.compute.prepare_optimizer(self.optimizer)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
         self.last_eval: dict[str, Any] = {}
+        self.guard = Guard.of(job)
+        self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
         self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
-        self._unchecked: list[tuple[int, Tensor, Tensor]] = []
-        torch.set_num_threads(self._resume() or self.compute.threads(self.model))
+        damages = damaged_checkpoints(self.checkpoints)
+        threads = self._resume(latest_checkpoint(self.checkpoints))
+        torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
+        for path, damage in damages.items():
+            log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
+            self._log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
         self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
         self._last_saved = time.monotonic()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
+        if self.job.guard.may_roll_back and latest_checkpoint(self.checkpoints) is None:
+            self._save()
         while not self._is_over():
-            self._train_one_step()
+            if not self._train_one_step():
+                continue  # it went back to a checkpoint
             stopping = self.ranks.anyone(should_stop(), self.device)
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
@@ -124,19 +138,28 @@ class Trainer:
 
     # --- one step ------------------------------------------------------------------------------
 
-    def _train_one_step(self) -> None:
+    def _train_one_step(self) -> bool:
+        """Whether the run is a step further."""
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
         with self.meter.waiting():
             batch = self.loader.next_batch()
+        if self.step in self.guard.left_out:
+            leave_out(self, batch, "left out by a rollback")
+            return True
         means, grad_norm = self.accumulate(batch)
+        trouble = self.guard.look(self.step, means["loss"], grad_norm)
+        if trouble:
+            return refuse(self, batch, trouble)
         self.optimizer.step()
+        if self.average:
+            self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.meter.trained(batch)
-        self._unchecked.append((self.step, means["loss"], grad_norm))
         if self.step == 1 or self._every(self.job.log_every_steps):
             self._log_step(lr, means, grad_norm)
+        return True
 
     def accumulate(self, batch: TokenBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Leave the clipped gradient of the batch's mean loss in the model; give back the means
@@ -206,6 +229,8 @@ class Trainer:
     def _evaluate_and_log(self) -> None:
         self._check_finite()
         self.last_eval = self.evaluate()
+        if self.average:
+            self.last_eval |= self.average.measured(self.evaluate)
         if self.last_eval:
             self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
             self.early_stop.look(self.step, self.last_eval, self._export)
@@ -239,22 +264,35 @@ class Trainer:
                 "last_eval": self.last_eval,
                 "early_stop": self.early_stop.state_dict(),
                 "threads": torch.get_num_threads(),
+                "guard": self.guard.state_dict(),
+                "num_averaged": self.average.num_updates if self.average else 0,
             }
-            path = save_checkpoint(self.checkpoints, self.step, self.model, self.optimizer, state)
+            guard = self.job.guard
+            path = save_checkpoint(
+                self.checkpoints,
+                self.step,
+                self.model,
+                self.optimizer,
+                state,
+                self.average.tensors() if self.average else None,
+                guard.rollback_batches if guard.may_roll_back else None,
+            )
             self.early_stop.saved()
             self._log("checkpoint", step=self.step, path=str(path))
         self._last_saved = time.monotonic()
         self.meter.pause()
 
-    def _resume(self) -> int | None:
-        """Go on from the newest checkpoint, if any; gives back the threads it was made with."""
-        own = latest_checkpoint(self.checkpoints)
-        path = own or (Path(self.job.branch_from) if self.job.branch_from else None)
+    def _resume(self, path: Path | None) -> int | None:
+        """Go on from a checkpoint, or from the one that the job branches off, if there is either;
+        gives back the threads it was made with."""
+        is_branch = path is None and self.job.branch_from is not None
+        if is_branch:
+            path = Path(str(self.job.branch_from))
         if path is None:
             return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer)
         state = checkpoint.state
-        if own is None:
+        if is_branch:
             state = branched(state, self.job)
         _check_same_job(state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
@@ -265,6 +303,9 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         self.last_eval = state["last_eval"]
         self.early_stop.load_state_dict(state.get("early_stop", {}))
+        self.guard.load_state_dict(state["guard"])
+        if self.average:
+            self.average.load(checkpoint.tensors, state["num_averaged"])
         log.info("resuming from %s", path)
         return self.job.threads or state.get("threads")
 
@@ -279,11 +320,16 @@ class Trainer:
             path=str(final),
             epochs=self.loader.epochs(),
             tokens=self.loader.tokens(),
+            skipped_batches=len(self.guard.left_out),
+            rollbacks=self.guard.num_rollbacks,
             **self.last_eval | own,
         )
 
     def _export(self, folder: Path) -> None:
-        if self.ranks.rank == 0:
+        """The averages where there are any, else the weights."""
+        if self.ranks.rank != 0:
+            return
+        with self.average.in_place() if self.average else contextlib.nullcontext():
             export_model(folder, self.model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
@@ -324,22 +370,11 @@ class Trainer:
         )
 
     def _check_finite(self) -> None:
-        """Read losses and gradient norms since the last look; one look for many steps keeps a GPU
-        busy. Whatever is saved or reported is looked at first."""
-        if not self._unchecked:
-            return
-        numbers = torch.stack(
-            [torch.stack([loss, norm.double()]) for _, loss, norm in self._unchecked]
-        )
-        for (step, *_), (loss, norm) in zip(self._unchecked, numbers.tolist(), strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                good = latest_checkpoint(self.checkpoints)
-                raise FloatingPointError(
-                    f"at step {step} the loss is {loss} and its gradient's norm {norm}; training "
-                    "stops. Lower optim.lr or optim.clip_norm, or look at the data. Last good "
-                    f"checkpoint: {good}"
-                )
-        self._unchecked.clear()
+        """Whatever is saved or reported is looked at first; one look for many steps keeps a GPU
+        busy."""
+        trouble = self.guard.not_finite()
+        if trouble:
+            stop(self, trouble)
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
@@ -412,7 +447,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "context", "optim", "precision", "seed"),
+        *("finetune", "context", "optim", "ema_decay", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from model.disk import room_for
 from model.job import TrainJob
 from model.process import run_job
 from tasks.common.stage import SUMMARY_NAME, Outcome, StageContext
@@ -49,21 +50,31 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         should_stop=context.should_stop,
         num_processes=context.machine.num_training_processes,
     )
-    shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
-    for name in (METRICS_NAME, JOB_NAME):
-        shutil.copyfile(folder / name, context.path / name)
-    shutil.copytree(folder / TENSORBOARD_FOLDER, context.path / TENSORBOARD_FOLDER)
+    made = [path for name in ("final", TENSORBOARD_FOLDER) for path in (folder / name).rglob("*")]
+    made += [folder / name for name in (METRICS_NAME, JOB_NAME)]
+    with room_for("the trained model's artifact", context.path, sum(map(_num_bytes, made))):
+        shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
+        for name in (METRICS_NAME, JOB_NAME):
+            shutil.copyfile(folder / name, context.path / name)
+        shutil.copytree(folder / TENSORBOARD_FOLDER, context.path / TENSORBOARD_FOLDER)
     _tell(context)
     return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
 
 
+def _num_bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _tell(context: StageContext) -> None:
-    """Leave the run as a plot and a summary, which the stage's report shows."""
+    """Leave the run as a plot and a summary, after what the stage said of its plan: its report
+    shows both."""
     from tasks.common.training_plots import training_png  # matplotlib takes a second to import
 
     log = TrainingLog.read(context.path / METRICS_NAME)
     (context.path / PLOT_NAME).write_bytes(training_png(log))
-    (context.path / SUMMARY_NAME).write_text(summary_markdown(log), encoding="utf-8")
+    summary = context.path / SUMMARY_NAME
+    before = summary.read_text(encoding="utf-8") + "\n" if summary.exists() else ""
+    summary.write_text(before + summary_markdown(log), encoding="utf-8")
 
 
 class _Listener:
@@ -86,6 +97,22 @@ class _Listener:
                     "step %d: the held-out loss no longer falls; step %s was best, and is kept",
                     event["step"],
                     event["best_step"],
+                )
+            case "skipped":
+                self._context.log.warning("%s", _skipped_line(event))
+            case "rolled_back":
+                self._context.log.warning(
+                    "step %d: %s; going back to step %d",
+                    event["from_step"],
+                    event["why"],
+                    event["step"],
+                )
+            case "damaged_checkpoint":
+                self._context.log.warning(
+                    "%s is damaged (%s); going on from step %d",
+                    event["path"],
+                    event["damage"],
+                    event["step"],
                 )
             case "resumed":
                 self._context.log.info("resumed at step %d", event["step"])
@@ -148,6 +175,14 @@ def _step_line(event: dict[str, Any]) -> str:
         f"step {event['step']}/{event['steps']}: loss {event['loss']:.3f}{extra}, "
         f"lr {event['lr']:.2e}, {f'{speed:,} tokens/s, ' if speed else ''}"
         f"{event['eta_seconds']:.0f} s to go"
+    )
+
+
+def _skipped_line(event: dict[str, Any]) -> str:
+    num_documents = sum(map(len, event["documents"].values()))
+    return (
+        f"step {event['step']}: no update is made of this batch ({event['why']}); "
+        f"{num_documents} documents: bloomery lineage ARTIFACT --skipped lists them"
     )
 
 
