@@ -368,7 +368,7 @@ def main() -> None:
     runs.mkdir(exist_ok=True)
     result: Any
     if given.sweep:
-        kind, result = "sweep", sweep(corpus, runs, tokens * 3 // 10)
+        kind, result = "sweep", sweep(corpus, runs, tokens * 3 // 8)
     elif given.ablations:
         kind, result = "ablations", ablate(corpus, runs, min(tokens, ABLATION_TOKENS), seeds)
     else:
