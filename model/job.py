@@ -48,6 +48,33 @@ class OptimConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelConfig(JsonConfig):
+    """How several processes share one training job; with one process it says nothing.
+
+    The processes are ``replicas`` × shards × ``tensor``. It shapes no weights but by rounding: a
+    run may go on with other numbers than it was begun with.
+    """
+
+    data: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: the model whole on every rank, gradients summed. fsdp: parameters, gradients and moments
+    cut across the ranks, put together a block at a time (Zhao et al. 2023, arXiv:2304.11277)."""
+    replicas: int = 1
+    """fsdp: how many groups of ranks hold the model; 1 cuts it across all of them."""
+    tensor: int = 1
+    """Ranks that share every matrix of the blocks, heads and feed-forward units dealt out among
+    them (Shoeybi et al. 2019, arXiv:1909.08053, section 3)."""
+
+    def __post_init__(self) -> None:
+        require(self.tensor >= 1, "tensor must be at least 1", self.tensor)
+        require(self.replicas >= 1, "replicas must be at least 1", self.replicas)
+        require(
+            self.data == "fsdp" or self.replicas == 1,
+            "replicas goes with data = fsdp; with ddp every rank is one",
+            self.replicas,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MixturePhase(JsonConfig):
     """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
 
@@ -173,7 +200,10 @@ class TrainJob(JsonConfig):
     """How many batches an evaluation reads, always the same ones; None reads all."""
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float | None = 120.0
+    checkpoint_in_background: bool = True
+    """Go on training while a checkpoint is written; it needs the memory of a copy of it."""
     log_every_steps: int = 1
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     device: str = "auto"
     threads: int | None = None
     compile: bool = False

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +25,13 @@ from model.adapters import add_adapters
 from model.batches import Loader, TokenBatch
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
+    checkpoint_path,
     export_model,
     latest_checkpoint,
     load_checkpoint,
     load_model,
-    save_checkpoint,
+    read_weights,
+    step_of,
 )
 from model.decoder import Decoder
 from model.distributed import Ranks
@@ -39,6 +41,10 @@ from model.metrics import MetricsLog
 from model.objectives.base import objective_named
 from model.optim import learning_rate, make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
+from model.parallel import ParallelModel
+from model.saver import Saver
+from model.shared_matrices import SharedMatrices
+from model.snapshot import Layout
 
 log = logging.getLogger(__name__)
 
@@ -64,21 +70,31 @@ class Trainer:
         if job.threads is not None:
             torch.set_num_threads(job.threads)
         torch.manual_seed(job.seed)
-        self.ranks = Ranks.join(self.device)
+        self.ranks = Ranks.join(self.device, job.parallel)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
         tokenizer = load_tokenizer(self.tokenizer_path)
-        self.model = _initial_model(job).to(self.device)
+        self.model = _initial_model(job)
         _check_fit(job, self.model, tokenizer)
         objective = objective_named(job.objective)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
-        self.optimizer = make_optimizer(self.model, job.optim)
+        self.parallel = ParallelModel(self.model, self.criterion, self.ranks, self.device)
+        self.optimizer = make_optimizer(self.model, job.optim, self._matrices())
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.step = 0
         self.last_eval: dict[str, float] = {}
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
+        self.layout = Layout(self.ranks, self.parallel.cuts() if self.ranks.world > 1 else {})
+        self.saver = Saver(
+            self.checkpoints,
+            self.layout,
+            self._log_saved,
+            in_background=job.checkpoint_in_background,
+        )
+        if self.ranks.data_rank:  # dropout: other rows, other draws
+            torch.manual_seed(job.seed + self.ranks.data_rank)
         self._resume()
         if job.compile:  # after loading: the compiled module has the same parameters
             self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
@@ -91,19 +107,23 @@ class Trainer:
         self._report_start()
         while self.step < self.job.steps:
             self._train_one_step()
-            stopping = self.ranks.anyone(should_stop(), self.device)
+            stopping = self.ranks.anyone(should_stop())
+            self.saver.check()
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
             if stopping or self._checkpoint_due():
                 self._save()
             if stopping and self.step < self.job.steps:
+                self.saver.wait()
                 self._log("stopped", step=self.step)
                 return "stopped"
         self._finish()
         return "done"
 
     def close(self) -> None:
-        """Let go of the log and of the other processes."""
+        """Let go of the log and of the other processes; a save under way is ended."""
+        with contextlib.suppress(Exception):  # whoever closes early has a better error to tell
+            self.saver.wait()
         if self.metrics:
             self.metrics.close()
         self.ranks.leave()
@@ -126,17 +146,16 @@ class Trainer:
         and the gradient's norm before clipping."""
         count = max(1, self.criterion.count(batch))
         means = self._zeros()
-        for micro in self._micro_batches(batch):
+        micros = self._micro_batches(batch)
+        for number, (micro, weight) in enumerate(micros, start=1):
+            self.parallel.begin_backward(is_last=number == len(micros))
             with self._autocast():
-                sums = self.criterion.sums(self.model, micro.to(self.device))
-            (sums["loss"] / count).backward()
-            _add_into(means, sums, count)
-        self.ranks.add(means.values())
-        self.ranks.add(_gradients(self.model))
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.job.optim.clip_norm, foreach=True
-        )
-        return means, norm
+                sums = self.parallel.loss(micro.to(self.device))
+            (sums["loss"] / count * weight).backward()
+            _add_into(means, sums, count, weight)
+        self.ranks.add(means.values(), "replica", "shard")
+        self.parallel.sum_gradients()
+        return means, self.parallel.clip(self.job.optim.clip_norm)
 
     def _zeros(self) -> dict[str, Tensor]:
         """One sum for each of the criterion's names: a rank without rows adds zeros. In float64:
@@ -144,9 +163,13 @@ class Trainer:
         zero = torch.zeros((), device=self.device, dtype=torch.float64)
         return {name: zero.clone() for name in self.criterion.names}
 
-    def _micro_batches(self, batch: TokenBatch) -> Iterator[TokenBatch]:
-        rows = (self.job.micro_batch_size or self.job.batch_size) * self.loader.rows_per_sample
-        return self.ranks.share(batch, self.loader.rows_per_sample).split(rows)
+    def _micro_batches(self, batch: TokenBatch) -> list[tuple[TokenBatch, float]]:
+        rows_per_sample = self.loader.rows_per_sample
+        rows = (self.job.micro_batch_size or self.job.batch_size) * rows_per_sample
+        return self.parallel.micro_batches(batch, rows_per_sample, rows)
+
+    def _matrices(self) -> SharedMatrices | None:
+        return SharedMatrices(self.parallel) if self.ranks.world > 1 else None
 
     # --- evaluation ----------------------------------------------------------------------------
 
@@ -159,14 +182,15 @@ class Trainer:
         self.model.eval()
         for batch in self.val_loader.sweep(self.job.eval_batches):
             count += self.criterion.count(batch)
-            for micro in self._micro_batches(batch):
+            for micro, weight in self._micro_batches(batch):
                 micro = micro.to(self.device)
                 with self._autocast():
-                    _add_into(totals, self.criterion.sums(self.model, micro), 1)
-                num_bytes += self._target_bytes(micro)
+                    _add_into(totals, self.parallel.loss(micro), 1, weight)
+                num_bytes += self._target_bytes(micro) if weight else 0
+        self.parallel.end_evaluation()
         self.model.train()
         totals["bytes"] = torch.tensor(float(num_bytes), device=self.device, dtype=torch.float64)
-        self.ranks.add(totals.values())
+        self.ranks.add(totals.values(), "replica", "shard")
         return _val_metrics({name: float(value) for name, value in totals.items()}, count)
 
     def _target_bytes(self, batch: TokenBatch) -> int:
@@ -198,22 +222,23 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()  # a checkpoint of NaNs would replace a good one
-        if self.ranks.rank == 0:
-            state = {
-                "job": _what_shapes_weights(self.job),
-                "loader": self.loader.state_dict(),
-                "last_eval": self.last_eval,
-            }
-            path = save_checkpoint(self.checkpoints, self.step, self.model, self.optimizer, state)
-            self._log("checkpoint", step=self.step, path=str(path))
+        state = {
+            "job": _what_shapes_weights(self.job),
+            "loader": self.loader.state_dict(),
+            "last_eval": self.last_eval,
+        }
+        self.saver.save(self.step, self.model, self.optimizer, state)
         self._last_saved = time.monotonic()
         self._skip_clock()
 
+    def _log_saved(self, step: int, path: Path) -> None:
+        self._log("checkpoint", step=step, path=str(path))
+
     def _resume(self) -> None:
-        path = latest_checkpoint(self.checkpoints)
+        path = self._newest_checkpoint()
         if path is None:
             return
-        checkpoint = load_checkpoint(path, self.model, self.optimizer)
+        checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
         _check_same_job(checkpoint.state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
             raise ValueError(
@@ -224,10 +249,18 @@ class Trainer:
         self.last_eval = checkpoint.state["last_eval"]
         log.info("resuming from %s", path)
 
+    def _newest_checkpoint(self) -> Path | None:
+        """As rank 0 sees it."""
+        found = latest_checkpoint(self.checkpoints) if self.ranks.rank == 0 else None
+        step = self.ranks.told_by_first(step_of(found) if found else -1)
+        return None if step < 0 else checkpoint_path(self.checkpoints, step)
+
     def _finish(self) -> None:
+        self.saver.wait()
         if self.ranks.rank != 0:
             return
-        path = export_model(Path(self.job.out_dir) / "final", self.model, self.tokenizer_path)
+        model = self.model if self.parallel.is_whole else self._put_together()
+        path = export_model(Path(self.job.out_dir) / "final", model, self.tokenizer_path)
         self._log(
             "done",
             step=self.step,
@@ -236,6 +269,12 @@ class Trainer:
             tokens=self.loader.tokens(),
             **self.last_eval,
         )
+
+    def _put_together(self) -> LanguageModel:
+        """The whole model, on the host, from the last checkpoint."""
+        model = _initial_model(self.job)
+        read_weights(checkpoint_path(self.checkpoints, self.step), model)
+        return model
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -252,7 +291,7 @@ class Trainer:
             step=0,
             steps=self.job.steps,
             objective=self.job.objective,
-            num_parameters=self.model.num_parameters(),
+            num_parameters=self.parallel.num_parameters,
             device=str(self.device),
             processes=self.ranks.world,
             records_too_long=too_long,
@@ -397,18 +436,11 @@ def _check_same_job(saved: dict[str, Any], job: TrainJob, path: Path) -> None:
             )
 
 
-def _add_into(totals: dict[str, Tensor], sums: dict[str, Tensor], count: int) -> None:
+def _add_into(
+    totals: dict[str, Tensor], sums: dict[str, Tensor], count: int, weight: float
+) -> None:
     for name, value in sums.items():
-        totals[name] = totals[name] + value.detach() / count
-
-
-def _gradients(model: LanguageModel) -> list[Tensor]:
-    for parameter in model.parameters():
-        if (
-            parameter.grad is None and parameter.requires_grad
-        ):  # a rank without rows still takes part in the sum
-            parameter.grad = torch.zeros_like(parameter)
-    return [p.grad for p in model.parameters() if p.grad is not None]
+        totals[name] = totals[name] + value.detach() / count * weight
 
 
 def _val_metrics(totals: dict[str, float], count: int) -> dict[str, float]:
