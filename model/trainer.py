@@ -153,8 +153,8 @@ class Trainer:
                 sums = self.parallel.loss(micro.to(self.device))
             (sums["loss"] / count * weight).backward()
             _add_into(means, sums, count, weight)
+        self.parallel.sum_gradients()  # first: where there were rows, it is already under way
         self.ranks.add(means.values(), "replica", "shard")
-        self.parallel.sum_gradients()
         return means, self.parallel.clip(self.job.optim.clip_norm)
 
     def _zeros(self) -> dict[str, Tensor]:

@@ -1,0 +1,100 @@
+"""However many ranks share the work, and in whatever way: the steps are those of one."""
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.architectures import EncoderConfig, LstmConfig, ModelConfig
+from model.distributed import mesh_sizes
+from model.job import FinetuneConfig, OptimConfig, ParallelConfig, TrainJob
+from model.tensor_parallel import TensorGroup, split_over_ranks
+from model.trainer import train
+from tests.ranks import run_ranks
+
+ADAMW = OptimConfig(lr=3e-3, warmup_steps=2)
+MUON = OptimConfig(lr=3e-3, warmup_steps=2, kind="muon")
+DDP, FSDP = ParallelConfig(), ParallelConfig(data="fsdp")
+LORA = FinetuneConfig(rank=3, targets=("q_proj", "v_proj", "down_proj"))
+VOCAB = {"vocab_size": 320, "max_seq_len": 64}
+# Everything that tensor parallelism must deal out or leave alone.
+RICH = ModelConfig(
+    **VOCAB,
+    width=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    mlp_width=48,
+    qkv_bias=True,
+    qk_norm=True,
+    value_embeddings=True,
+    tie_embeddings=False,
+)
+GPT2 = ModelConfig(
+    **VOCAB,
+    width=30,
+    n_layers=2,
+    n_heads=2,
+    n_kv_heads=2,
+    mlp_width=50,
+    norm="layernorm",
+    position="learned",
+    mlp="gelu",
+    bias=True,
+)
+LSTM = LstmConfig(**VOCAB, width=24, n_layers=2)
+BERT = EncoderConfig(**VOCAB, width=32, n_layers=2, n_heads=4, mlp_width=48)
+
+CASES = {
+    "ddp": (2, "sft", DDP, ADAMW, {}),
+    "ddp-muon": (2, "pretrain", DDP, MUON, {}),
+    "ddp-lstm": (2, "pretrain", DDP, ADAMW, {"model": LSTM}),
+    "ddp-bert": (2, "mlm", DDP, ADAMW, {"model": BERT}),
+    "ddp-pairs": (4, "dpo", DDP, ADAMW, {"batch_size": 3}),
+    "fsdp": (4, "sft", FSDP, ADAMW, {}),
+    "fsdp-muon": (2, "sft", FSDP, MUON, {}),
+    "fsdp-untied": (2, "pretrain", FSDP, ADAMW, {"model": RICH}),
+    "fsdp-bert": (2, "mlm", FSDP, ADAMW, {"model": BERT}),
+    "fsdp-pairs": (2, "dpo", FSDP, ADAMW, {"batch_size": 3}),
+    "fsdp-lora": (2, "sft", FSDP, ADAMW, {"finetune": LORA}),
+    "fsdp-replicas": (4, "sft", ParallelConfig(data="fsdp", replicas=2), ADAMW, {}),
+    "tensor": (2, "sft", ParallelConfig(tensor=2), ADAMW, {}),
+    "tensor-rich": (2, "pretrain", ParallelConfig(tensor=2), MUON, {"model": RICH}),
+    "tensor-gpt2": (2, "pretrain", ParallelConfig(tensor=2), ADAMW, {"model": GPT2}),
+    "ddp-tensor": (4, "sft", ParallelConfig(tensor=2), MUON, {}),
+    "fsdp-tensor": (4, "sft", ParallelConfig(data="fsdp", tensor=2), MUON, {}),
+}
+
+
+def outcome(job: TrainJob) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    folder = Path(job.out_dir)
+    events = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    told = [e for e in events if e["event"] in ("start", "step", "eval")]
+    return load_file(folder / "final" / "model.safetensors"), told
+
+
+NUMBERS = ("num_parameters", "loss", "grad_norm", "tokens", "val_loss", "val_bits_per_byte")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_take_the_steps_that_one_takes(make_job, tmp_path, case):
+    """Rows of unequal numbers of valid tokens, five for two or four ranks, two at a time."""
+    num_ranks, objective, parallel, optim, changes = CASES[case]
+    settings = {"batch_size": 5, "steps": 6, "eval_every_steps": 3, "optim": optim} | changes
+    if objective in ("sft", "dpo"):
+        settings.pop("model", None)
+    one = make_job(objective, out_dir=str(tmp_path / "one"), **settings)
+    many = make_job(objective, out_dir=str(tmp_path / "many"), parallel=parallel, **settings)
+    train(one)
+    run_ranks(num_ranks, train, many, folder=tmp_path)
+    (weights, told), (their_weights, they_told) = outcome(one), outcome(many)
+    assert their_weights.keys() == weights.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(their_weights[name], weight, rtol=0, atol=5e-5)
+    assert [e["event"] for e in they_told] == [e["event"] for e in told]
+    for ours, theirs in zip(told, they_told, strict=True):
+        for name in set(NUMBERS) & set(ours):
+            assert theirs[name] == pytest.approx(ours[name], rel=1e-5, abs=1e-6), (ours, theirs)
