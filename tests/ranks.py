@@ -17,8 +17,11 @@ from typing import Any
 SECONDS = 120
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["model.trainer", "model.lstm", "model.encoder", "model.objectives.sft", "model.objectives.dpo"]
-    + ["model.objectives.mlm", "model.objectives.pretrain", "torch.distributed.fsdp"]
+    [
+        *("model.trainer", "model.lstm", "model.encoder", "torch.distributed.fsdp"),
+        *(f"model.objectives.{name}" for name in ("pretrain", "mlm", "sft", "dpo")),
+        "torch._dynamo",  # sharding imports it, for as long as all the rest takes
+    ]
 )
 
 
@@ -63,10 +66,8 @@ def _rank(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    t0=time.process_time()
     try:
         work(*told)
-        open("/tmp/exp/cpu","a").write(f"{rank}/{num_ranks} before {t0:.2f} total {time.process_time():.2f}\n")
     except BaseException:
         Path(folder, f"rank-{rank}.error").write_text(traceback.format_exc())
         raise
