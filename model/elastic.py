@@ -44,6 +44,9 @@ def run_ranks(job: Path, wanted: RanksWanted) -> int:
         signal.signal(number, _leave)
     if "BLOOMERY_PARENT_PID" in os.environ:  # ours has been looked at; theirs are we
         os.environ["BLOOMERY_PARENT_PID"] = str(os.getpid())
+    # A store that outlived its ranks would tell the next ones where the dead can be reached: of
+    # torch 2.13, ranks that are started again wait for those for ever.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run

@@ -19,14 +19,9 @@ BUCKET_BYTES = 25 * 2**20  # as in the paper, where larger ones no longer paid
 class GradientSum:
     """Call ``begin_last`` before the last backward pass of a step, and ``finish`` after it."""
 
-    def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        group: dist.ProcessGroup,
-        bucket_bytes: int = BUCKET_BYTES,
-    ) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], group: dist.ProcessGroup) -> None:
         self.group = group
-        self.buckets = _buckets([p for p in parameters if p.requires_grad], bucket_bytes)
+        self.buckets = _buckets([p for p in parameters if p.requires_grad], BUCKET_BYTES)
         self._bucket_of = {p: n for n, bucket in enumerate(self.buckets) for p in bucket}
         self._missing: list[int] = []
         self._under_way: list[tuple[dist.Work, Tensor]] = []

@@ -9,7 +9,7 @@ import torch
 
 from model import checkpoint
 from model.checkpoint import find_damage, latest_checkpoint
-from model.job import OptimConfig, ParallelConfig, TrainJob
+from model.job import FinetuneConfig, OptimConfig, ParallelConfig, TrainJob
 from model.pieces import Cut, PieceReader, write_pieces
 from model.trainer import Trainer, train
 from tests.ranks import run_ranks
@@ -110,7 +110,7 @@ def test_any_ranks_go_on_from_what_others_have_saved(
     assert all(each["batch"] == expected for each in told)
     num_parts = num_loaders // loader.tensor
     own = [each["own"] for each in told][:: loader.tensor]
-    assert sum(own, []) == expected
+    assert [row for rows in own for row in rows] == expected
     assert len(own) == num_parts
     whole = sum(first[name].numel() for name in kept)
     if loader.data == "fsdp":
@@ -155,10 +155,11 @@ def die_in_the_second_save(job: TrainJob) -> None:
     train(job)
 
 
-def test_a_rank_that_dies_in_a_save_leaves_the_last_checkpoint(make_job, tmp_path, replace):
-    settings = {"parallel": FSDP, "checkpoint_every_steps": 3, "steps": 7}
-    calm = make_job("pretrain", out_dir=str(tmp_path / "calm"), **settings)
-    job = make_job("pretrain", **settings)
+def test_a_rank_that_dies_in_a_save_leaves_the_last_checkpoint(make_job, tmp_path):
+    drops = FinetuneConfig(dropout=0.3)  # each rank's own draws must come back
+    settings = {"parallel": FSDP, "checkpoint_every_steps": 3, "steps": 7, "finetune": drops}
+    calm = make_job("sft", out_dir=str(tmp_path / "calm"), **settings)
+    job = make_job("sft", **settings)
     codes = run_ranks(2, die_in_the_second_save, job, folder=tmp_path, may_fail=True)
     assert codes[1] == 9
     assert codes[0] not in (0, None)
