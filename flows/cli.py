@@ -91,6 +91,12 @@ def run(
 
     What an earlier run made of the same values is found in the store and not made again. A run
     that was killed goes on where it was when the same command is given again.
+
+    \b
+    A model to train on, with its own tokenizer, in place of a new one:
+      --set train.start.checkpoint=pretrain/0123456789abcdef    of the store
+      --set train.start.folder=FOLDER    of yours; `bloomery import-hf` makes one
+    With a longer context: --set train.seq_len=8192 --set train.start.positions=yarn
     """
     params = read_params(preset, params_file, changes)
     machine = machine_of(store, workers, device)
@@ -292,36 +298,42 @@ def stage(
 @click.option("--chat/--no-chat", default=None, help="Ask, or continue.  [default: by the model]")
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0))
+@click.option("--top-k", type=click.IntRange(1), help="Keep so many of the likeliest tokens.")
+@click.option("--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest of this share.")
+@click.option("--min-p", type=click.FloatRange(0, 1), help="Keep this share of the likeliest's.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--stop", multiple=True, help="End before this text; may be given again.")
+@click.option("--logprobs", is_flag=True, help="List each token's log-probability, in nats.")
+@click.option("--compile", is_flag=True, help="Compile the step: for long answers on a GPU.")
 @store_option
 def generate(
-    checkpoint: str,
-    prompt: str,
-    chat: bool | None,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    store: str | None,
+    checkpoint: str, prompt: str, chat: bool | None, store: str | None, **settings: Any
 ) -> None:
     """Let a model speak. CHECKPOINT is an artifact, a name such as model/demo, or a folder."""
     folder, stage = _checkpoint_folder(checkpoint, store)
     if chat is None:
         chat = stage not in (None, "pretrain")
-    options = ["--max-new-tokens", str(max_new_tokens), "--temperature", str(temperature)]
-    options += ["--seed", str(seed), *(["--chat"] if chat else [])]
-    _run_model("model.generate", str(folder), "--prompt", prompt, *options)
+    options = _as_options({"prompt": prompt, "chat": chat, **settings})
+    _run_model("model.generate", str(folder), *options)
 
 
 @main.command("import-hf")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
-def import_hf(folder: Path, output: Path) -> None:
-    """Read a Hugging Face model: GPT-2, LLaMA 1 to 3, Mistral, Qwen2 or Qwen3.
+@click.option(
+    "--adapter",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of the peft library's: a LoRA to merge.",
+)
+def import_hf(folder: Path, output: Path, adapter: Path | None) -> None:
+    """Read a Hugging Face model: GPT-2, LLaMA 1 to 3, Mistral, Qwen2, Qwen3 or BERT.
 
     FOLDER holds config.json, safetensors and tokenizer.json. The output is a checkpoint that
     `bloomery generate` and training take. The tokenizer keeps its ids and gets our special tokens.
     """
-    _run_model("model.huggingface_folder", "import", str(folder.resolve()), str(output.resolve()))
+    options = [f"--adapter={adapter.resolve()}"] if adapter else []
+    paths = [str(folder.resolve()), str(output.resolve())]
+    _run_model("model.huggingface_folder", "import", *paths, *options)
 
 
 @main.command("export-hf")
@@ -385,6 +397,20 @@ def _run_model(module: str, *arguments: str) -> None:
     """Run a program of ``model/``, which needs torch, in a process of its own; exit as it does."""
     command = [sys.executable, "-m", module, *arguments]
     sys.exit(subprocess.run(command, cwd=Path(__file__).parent.parent).returncode)
+
+
+def _as_options(settings: Mapping[str, Any]) -> list[str]:
+    """``{"top_k": 5, "chat": True, "stop": ("a",)}`` as a program takes it; nothing for None and
+    False. A value may begin with a dash."""
+    options = []
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            options.append(flag)
+        elif value is not None and value is not False:
+            many = value if isinstance(value, tuple) else (value,)
+            options += [f"{flag}={one}" for one in many]
+    return options
 
 
 def _log_to_console() -> None:

@@ -132,6 +132,15 @@ class Params(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _preferences_train_on(self) -> "Params":
+        if not self.sft.finetune.can_be_trained_on:
+            raise ValueError(
+                f"sft.finetune.method={self.sft.finetune.method} leaves a model that dpo cannot "
+                "train on; use lora, qlora or bitfit, or none"
+            )
+        return self
+
 
 def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """A copy of a parameter tree with ``path.to.field=value`` changes made; values are YAML.

@@ -16,6 +16,7 @@ from tasks.common.stage import Machine
 from tasks.common.store import Store
 from tasks.crawl.config import LATEST, SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
+from tasks.pretrain.stage import STAGE as PRETRAIN
 
 log = logging.getLogger("bloomery.run")
 
@@ -46,6 +47,7 @@ def plan_flow(flow: str, params: Params, machine: Machine) -> Plan:
     """
     params = with_earlier_crawls(params.dated(datetime.now(UTC).date()), Store(machine.store))
     _check_pinned(params, Store(machine.store))
+    _check_start(params, Store(machine.store))
     run = PlanningRunner(machine)
     planned = run.planner.stages
     corpus = road.curate(params, run)
@@ -72,6 +74,15 @@ def _check_pinned(params: Params, store: Store) -> None:
         there = ", ".join(str(m.ref) for m in store.manifests(CLASSIFIERS.name)) or "none"
         raise ValueError(
             f"classifiers.pinned={pinned} is not in the store {store.url}; there: {there}"
+        )
+
+
+def _check_start(params: Params, store: Store) -> None:
+    named = params.train.start.checkpoint
+    if named and not store.has(ArtifactRef.parse(named)):
+        there = ", ".join(str(m.ref) for m in store.manifests(PRETRAIN.name)) or "none"
+        raise ValueError(
+            f"train.start.checkpoint={named} is not in the store {store.url}; there: {there}"
         )
 
 

@@ -113,9 +113,8 @@ def curate(params: Params, run: Run) -> Corpus:
 
 
 def encode(params: Params, corpus: Corpus, run: Run) -> ArtifactRef:
-    """A mixture to a vocabulary, and with it to token shards."""
-    vocabulary = run(tokenizer, params.tokenizer, {"documents": [corpus.mixture]})
-    texts = {"documents": [corpus.mixture], "tokenizer": [vocabulary]}
+    """A mixture to a vocabulary, or to that of a model given, and with it to token shards."""
+    texts = {"documents": [corpus.mixture], "tokenizer": [_vocabulary(params, corpus, run)]}
     return run(tokens, TokensConfig(), texts)
 
 
@@ -128,7 +127,7 @@ def train(params: Params, corpus: Corpus, run: Run) -> Models:
     """A mixture to an aligned model: tokenizer → tokens → pretrain → sft → preferences → dpo."""
     shards = encode(params, corpus, run)
     instructions = run(instruct, params.instruct, {"documents": [corpus.documents]})
-    base = run(pretrain, params.train, {"tokens": [shards]})
+    base = run(pretrain, params.train, {"tokens": [shards], "checkpoint": _given_model(params)})
     tuned = run(sft, params.sft, {"checkpoint": [base], "instructions": [instructions]})
     pairs = instructions
     if params.preferences.origin == "sampled":
@@ -175,6 +174,22 @@ def conclude(
             "comparison": [scores.comparison],
         },
     )
+
+
+def _vocabulary(params: Params, corpus: Corpus, run: Run) -> ArtifactRef:
+    """A tokenizer of the mixture's, or where a model is trained on, the model's own."""
+    if given := _given_model(params):
+        return given[0]
+    config = params.tokenizer
+    if params.train.start.folder:
+        config = config.model_copy(update={"adopt": params.train.start.folder})
+    return run(tokenizer, config, {"documents": [corpus.mixture]})
+
+
+def _given_model(params: Params) -> list[ArtifactRef]:
+    """The model of the store that pretraining starts from, if one is named."""
+    named = params.train.start.checkpoint
+    return [ArtifactRef.parse(named)] if named else []
 
 
 def _judges(params: Params, documents: ArtifactRef, run: Run) -> ArtifactRef:

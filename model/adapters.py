@@ -6,15 +6,12 @@ given: what is added adds nothing yet.
 """
 
 import importlib.util
-import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.architectures import ModelConfig
@@ -31,11 +28,6 @@ PARTS = {
     "mlp.to_out": ("down_proj",),
 }
 OUTPUTS = ("attention.to_out", "mlp.to_out")
-# What peft can do to LoRA that this engine does not.
-ODD_SETTINGS = (
-    *("use_rslora", "use_dora", "modules_to_save", "rank_pattern", "alpha_pattern"),
-    *("fan_in_fan_out", "lora_bias"),
-)
 NF4_BLOCK = 64  # numbers that share one scale (Dettmers et al. 2023, arXiv:2305.14314, section 3)
 
 
@@ -208,72 +200,6 @@ def merged(model: Decoder) -> Decoder:
     return plain.eval()
 
 
-def has_peft_format(model: Decoder) -> bool:
-    """Whether the peft library knows what was added: LoRA on LLaMA and its kin, whose projections
-    transformers keeps apart as we count them."""
-    is_llama = model.config.position == "rope" and model.config.mlp == "swiglu"
-    return model.finetune is not None and model.finetune.method == "lora" and is_llama
-
-
-def save_peft(model: Decoder, folder: Path, base_name: str = "") -> None:
-    """Write LoRA's parameters as the peft library does, to go beside the exported base model.
-
-    Raises:
-        ValueError: another method or architecture than peft has a format for.
-    """
-    config = model.finetune
-    if config is None or not has_peft_format(model):
-        raise ValueError("peft's format is written for LoRA on LLaMA and its kin")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(_peft_state(model)), folder / "adapter_model.safetensors", {"format": "pt"})
-    settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "target_modules": sorted(config.targets),
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-    }
-    text = json.dumps(settings, indent=1) + "\n"
-    (folder / "adapter_config.json").write_text(text, encoding="utf-8")
-
-
-def load_peft(model: Decoder, folder: Path) -> FinetuneConfig:
-    """Add LoRA as the peft library has written it; gives back its configuration.
-
-    Raises:
-        ValueError: settings that are not plain LoRA, or parameters that do not fit the model.
-    """
-    settings: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
-    odd = {name: settings[name] for name in ODD_SETTINGS if settings.get(name)}
-    targets = settings.get("target_modules")
-    is_plain = settings.get("peft_type") == "LORA" and settings.get("bias", "none") == "none"
-    if not is_plain or odd or not isinstance(targets, list):
-        raise ValueError(f"{folder} is not plain LoRA on named projections: {odd or settings}")
-    config = FinetuneConfig(
-        method="lora",
-        rank=settings["r"],
-        alpha=float(settings["lora_alpha"]),
-        dropout=float(settings.get("lora_dropout", 0.0)),
-        targets=tuple(targets),
-    )
-    add_adapters(model, config)
-    found = load_file(folder / "adapter_model.safetensors")
-    wanted = dict(_peft_state(model))
-    if found.keys() != wanted.keys():
-        raise ValueError(
-            f"{folder} was made for another model: {sorted(found.keys() ^ wanted)[:3]}"
-        )
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(found[name])
-    return config
-
-
 # --- where things go -----------------------------------------------------------------------------
 
 
@@ -322,17 +248,6 @@ def _plain_state(model: Decoder) -> Iterator[tuple[str, Tensor]]:
         if not isinstance(module, LoraLinear | nn.ParameterDict):
             for name, tensor in module.named_parameters(prefix=own, recurse=False):
                 yield name, tensor.detach()
-
-
-def _peft_state(model: Decoder) -> Iterator[tuple[str, Tensor]]:
-    for path, module in model.named_modules():
-        if isinstance(module, LoraLinear):
-            _, layer, part, _ = path.split(".")
-            theirs = "self_attn" if part == "attention" else "mlp"
-            for name in module.a:
-                prefix = f"base_model.model.model.layers.{layer}.{theirs}.{name}"
-                yield f"{prefix}.lora_A.weight", module.a[name].detach()
-                yield f"{prefix}.lora_B.weight", module.b[name].detach()
 
 
 def quantise(model: Decoder) -> None:

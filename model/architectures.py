@@ -87,6 +87,8 @@ class ModelConfig(JsonConfig):
     arXiv:2410.17897, as the speed runs of nanoGPT simplify it)."""
     input_residual: bool = False
     """Each block reads a learned mix of the stream and of the embedding it began with."""
+    width_base: int | None = None
+    """The width at which the learning rate was tuned; see ``width.py``. Heads keep their width."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -97,7 +99,7 @@ class ModelConfig(JsonConfig):
                 f"width must be a multiple of n_heads = {self.n_heads}, or head_dim be given",
                 self.width,
             )
-        for name in ("head_dim", "sliding_window"):
+        for name in ("head_dim", "sliding_window", "width_base"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
         require(
@@ -156,6 +158,8 @@ class EncoderConfig(JsonConfig):
     num_types: int = 2
     """BERT's segments: the first and the second text of a pair."""
     num_classes: int | None = None
+    labels: tuple[str, ...] | None = None
+    """The classes' names, in the order of their logits."""
     norm_eps: float = 1e-12
     tie_embeddings: bool = True
 
@@ -169,6 +173,16 @@ class EncoderConfig(JsonConfig):
             self.width,
         )
         require(self.tie_embeddings, "an encoder's head is its embedding", self.tie_embeddings)
+        require(
+            self.labels is None or len(set(self.labels)) == self.num_classes,
+            f"labels must be num_classes = {self.num_classes} different names",
+            self.labels,
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``labels``, or what transformers calls classes without names."""
+        return self.labels or tuple(f"LABEL_{at}" for at in range(self.num_classes or 0))
 
 
 AnyModelConfig = ModelConfig | LstmConfig | EncoderConfig
@@ -198,6 +212,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-demo": {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
     "llama-small": {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 1408},
     "llama-base": {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 2304},
+    # For tokens that are bytes: what llama-demo has in its embedding, in two more layers.
+    "bytes-demo": {"width": 192, "n_layers": 8, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
     "gpt2-demo": _GPT2
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2

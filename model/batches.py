@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _PAD_MULTIPLE = 8  # rows are padded to a multiple of this: matmuls like it
@@ -54,6 +55,13 @@ class TokenBatch:
         cut = (slice(start, stop), slice(0, width))
         mask = None if self.mask_BT is None else self.mask_BT[cut]
         return TokenBatch(self.inputs_BT[cut], self.targets_BT[cut], mask, lengths)
+
+    def widened(self, width: int) -> "TokenBatch":
+        """With columns of padding, which is never a target, up to ``width``."""
+        assert self.mask_BT is not None
+        extra = (0, width - self.inputs_BT.shape[1])
+        inputs_BT, targets_BT = F.pad(self.inputs_BT, extra), F.pad(self.targets_BT, extra)
+        return TokenBatch(inputs_BT, targets_BT, F.pad(self.mask_BT, extra), self.lengths)
 
     def to(self, device: torch.device) -> "TokenBatch":
         """The same batch on another device, copied while the host goes on."""

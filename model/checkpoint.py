@@ -28,9 +28,7 @@ from torch import Tensor
 from model.adapters import (
     add_adapters,
     can_merge,
-    has_peft_format,
     merged,
-    save_peft,
 )
 from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
@@ -38,6 +36,7 @@ from model.decoder import Decoder
 from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
+from model.peft_format import has_peft_format, save_peft
 from model.pieces import Cut, PieceReader, write_pieces
 from model.snapshot import (
     Layout,
@@ -50,6 +49,7 @@ from model.snapshot import (
 
 KEEP = 2
 FINETUNE_NAME = "finetune.json"
+ADAPTER_NAME = "adapter"
 _CHECKSUMS = "checksums.json"
 
 
@@ -196,7 +196,7 @@ def _export_weights(folder: Path, model: LanguageModel) -> None:
     if can_merge(model.finetune):
         write_model(folder, merged(model))
         if has_peft_format(model):
-            save_peft(model, folder / "adapter")
+            save_peft(model, folder / ADAPTER_NAME)
     else:
         write_model(folder, model)
         _write_json(folder / FINETUNE_NAME, model.finetune.to_json_dict())

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from model.architectures import ModelConfig
+from model.attention import Backend, Mask, make_mask
 from model.language_model import Cache, LanguageModel, positions_in
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables
+from model.width import initial_std, times_wider
 
 INIT_STD = 0.02
 
@@ -23,6 +25,9 @@ class Decoder(LanguageModel):
     """Embedding, blocks of attention and feed-forward, norm, head."""
 
     config: ModelConfig
+
+    attention_backend: Backend = "sdpa"
+    """Which kernel masks are made for, where no cache is in use."""
 
     rope_cos: Tensor
     rope_sin: Tensor
@@ -63,30 +68,57 @@ class Decoder(LanguageModel):
     ) -> Tensor:
         """(B, T) to (B, T, D): everything but the head."""
         assert cache is None or (isinstance(cache, KVCache) and documents_BT is None)
-        length = tokens_BT.shape[1]
-        mask: Tensor | None
-        if cache is None:
-            positions, mask, start = torch.arange(length, device=tokens_BT.device), None, 0
-            self._check_length(length)
-            if documents_BT is not None:
-                mask = within_documents(documents_BT)
-                if self.config.position == "learned":  # rotary ones are relative as they are
-                    positions = positions_in(documents_BT)
-        else:
-            positions, mask, start = cache.positions(length), cache.mask(length), cache.length
-        windowed = within_window(mask, start, length, self.config.sliding_window, tokens_BT.device)
+        length, window = tokens_BT.shape[1], self.config.sliding_window
+        if cache is not None:
+            positions, mask = cache.positions(length), cache.mask(length)
+            windowed = mask if window is None else cache.mask(length, window)
+            x_BTD = self.stack(tokens_BT, positions, mask, windowed, cache)
+            cache.advance(length)
+            return x_BTD
+        self._check_length(length)
+        positions = torch.arange(length, device=tokens_BT.device)
+        if documents_BT is not None and self.config.position == "learned":
+            positions = positions_in(documents_BT)  # rotary ones are relative as they are
+        return self.stack(tokens_BT, positions, *self._masks(tokens_BT, documents_BT))
+
+    def stack(
+        self,
+        tokens_BT: Tensor,
+        positions: Tensor,
+        mask: Mask,
+        windowed: Mask,
+        cache: "KVCache | None" = None,
+    ) -> Tensor:
+        """(B, T) to (B, T, D): embedding, blocks and norm, all shapes known: what is compiled.
+
+        ``windowed`` is the mask of the layers with a sliding window.
+        """
         x_BTD, rope = self._embed(tokens_BT, positions)
         input_BTD = x_BTD
+        start = 0 if cache is None else cache.start
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
             sees_all = index in self.config.full_attention_layers
             if self.config.input_residual:
                 x_BTD = self.stream_gains[index] * x_BTD + self.input_gains[index] * input_BTD
             values_BTKE = self._values(index, tokens_BT)
-            x_BTD = block(x_BTD, rope, mask if sees_all else windowed, layer, start, values_BTKE)
-        if cache is not None:
-            cache.length += length
+            own_mask = mask if sees_all else windowed
+            x_BTD = self.run_block(block, x_BTD, rope, own_mask, layer, start, values_BTKE)
         return self.norm(x_BTD)
+
+    def _masks(self, tokens_BT: Tensor, documents_BT: Tensor | None) -> tuple[Mask, Mask]:
+        """Of the layers that see all, and of those with a sliding window; each made once."""
+        length, window = tokens_BT.shape[1], self.config.sliding_window
+        if self.attention_backend == "sdpa":
+            dense = None if documents_BT is None else within_documents(documents_BT)
+            return dense, within_window(dense, length, window, tokens_BT.device)
+        mask = None
+        if documents_BT is not None:
+            mask = make_mask(documents_BT, None, self.attention_backend)
+        if window is None or window >= length:
+            return mask, mask
+        documents_BT = torch.zeros_like(tokens_BT) if documents_BT is None else documents_BT
+        return mask, make_mask(documents_BT, window, self.attention_backend)
 
     def make_cache(self, slots: int, padding_B: Tensor) -> "KVCache":
         """Keys and values of every layer for ``slots`` positions."""
@@ -135,17 +167,16 @@ def within_documents(documents_BT: Tensor) -> Tensor:
 
 
 def within_window(
-    mask: Tensor | None, start: int, length: int, window: int | None, device: torch.device
+    mask: Tensor | None, length: int, window: int | None, device: torch.device
 ) -> Tensor | None:
-    """The mask of T = ``length`` positions from slot ``start`` on, narrowed to a sliding window.
+    """The mask of T = ``length`` positions, narrowed to a sliding window.
 
     None stands for the causal mask, and comes back where the window hides nothing.
     """
-    stop = start + length
-    if window is None or stop <= window:
+    if window is None or length <= window:
         return mask
-    query_T = torch.arange(start, stop, device=device)[:, None]
-    key_S = torch.arange(stop, device=device)
+    query_T = torch.arange(length, device=device)[:, None]
+    key_S = torch.arange(length, device=device)
     near_TS = key_S > query_T - window
     return near_TS & ((key_S <= query_T) if mask is None else mask)
 
@@ -154,25 +185,40 @@ class KVCache:
     """What a batch of growing sequences has computed so far. Rows of unequal length are padded on
     the LEFT, so that all rows end, and grow, at the same slot."""
 
+    layer_class = LayerCache
+
     def __init__(self, model: Decoder, slots: int, padding_B: Tensor) -> None:
         """``padding_B``: how many slots of each row, from slot 0, hold padding."""
         weight = model.embed.weight
         batch = len(padding_B)
         self.layers = [
-            LayerCache(model.config, batch, slots, weight) for _ in range(model.config.n_layers)
+            self.layer_class(model.config, batch, slots, weight)
+            for _ in range(model.config.n_layers)
         ]
         self.padding_B = padding_B.to(weight.device)
         self.length = 0
+
+    @property
+    def start(self) -> int | Tensor:
+        """The slot of the next position."""
+        return self.length
+
+    def advance(self, num_new: int) -> None:
+        """That many slots are full now."""
+        self.length += num_new
 
     def positions(self, num_new: int) -> Tensor:
         """(B, T): each row counts from its own first real token; padding says 0."""
         return (self._slots(num_new) - self.padding_B[:, None]).clamp(min=0)
 
-    def mask(self, num_new: int) -> Tensor:
-        """(B, 1, T, S) boolean: a slot sees the real slots up to itself."""
+    def mask(self, num_new: int, window: int | None = None) -> Tensor:
+        """(B, 1, T, S) boolean: a slot sees the real slots up to itself, or the last ``window``
+        of them."""
         query_T = self._slots(num_new)
-        key_S = torch.arange(self.length + num_new, device=query_T.device)
+        key_S = torch.arange(self._num_keys(num_new), device=query_T.device)
         causal_TS = key_S <= query_T[:, None]
+        if window is not None:
+            causal_TS &= key_S > query_T[:, None] - window
         real_BTS = (key_S >= self.padding_B[:, None])[:, None, :]
         # Padding sees itself: a softmax over nothing would be NaN, and NaN spreads.
         itself_TS = key_S == query_T[:, None]
@@ -187,11 +233,15 @@ class KVCache:
     def _slots(self, num_new: int) -> Tensor:
         return torch.arange(self.length, self.length + num_new, device=self.padding_B.device)
 
+    def _num_keys(self, num_new: int) -> int:
+        return self.length + num_new
+
 
 @torch.no_grad()
 def init_weights(model: Decoder) -> None:
     """N(0, 0.02), and the projections that add to the residual stream smaller by √(2 · layers), so
-    that its variance does not grow with depth (Radford et al. 2019, section 2.3)."""
+    that its variance does not grow with depth (Radford et al. 2019, section 2.3). ``width.py`` says
+    what a base width makes of it."""
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2:
             continue  # norm gains start at one and biases (zeroed below) at nought
@@ -200,7 +250,9 @@ def init_weights(model: Decoder) -> None:
             nn.init.zeros_(parameter)
             continue
         std = INIT_STD / math.sqrt(2 * model.config.n_layers) if residual else INIT_STD
+        std = initial_std(std, name.startswith("blocks."), model.config)
         nn.init.normal_(parameter, std=std)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
+    model.norm.get_parameter("weight").div_(times_wider(model.config))

@@ -66,7 +66,7 @@ class Encoder(LanguageModel):
         x_BTD = self.embed(tokens_BT) + self.embed_type(types_BT) + self.embed_position(positions)
         x_BTD = self.embed_norm(x_BTD)
         for block in self.blocks:
-            x_BTD = block(x_BTD, mask)
+            x_BTD = self.run_block(block, x_BTD, mask)
         return x_BTD
 
     def head(self, hidden: Tensor) -> Tensor:

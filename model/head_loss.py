@@ -7,6 +7,8 @@ stay in a processor's cache, which on a CPU is worth more than the memory.
 Shape suffixes: N positions, M positions of one chunk, D width, V vocabulary.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ def head_loss(
     *,
     softcap: float | None = None,
     z_weight: float = 0.0,
+    compiled: bool = False,
 ) -> Tensor:
     """Summed −log p(target) in nats over the targets that are not ``IGNORED``.
 
@@ -34,10 +37,11 @@ def head_loss(
         softcap: logits become c · tanh(logits / c) first.
         z_weight: adds this times log²Z a target to what is differentiated, not to what is given
             back (z-loss, Chowdhery et al. 2022, arXiv:2204.02311, section 5): logits stay small.
+        compiled: what is elementwise is compiled, once for chunks of all sizes.
     """
     if torch.is_autocast_enabled(hidden_ND.device.type):
         hidden_ND = hidden_ND.to(torch.get_autocast_dtype(hidden_ND.device.type))
-    total: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, targets_N, softcap, z_weight)
+    total: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, targets_N, softcap, z_weight, compiled)
     return total
 
 
@@ -50,7 +54,9 @@ class _HeadLoss(torch.autograd.Function):
         targets_N: Tensor,
         softcap: float | None,
         z_weight: float,
+        compiled: bool,
     ) -> Tensor:
+        chunk_loss = _compiled_chunk_loss() if compiled else _chunk_loss
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         typed_VD = weight_VD.to(hidden_ND.dtype)
@@ -63,7 +69,7 @@ class _HeadLoss(torch.autograd.Function):
             hidden_MD = hidden_ND[here]
             logits_MV = (hidden_MD @ typed_VD.T).float()
             needs_grad = needs_hidden or needs_weight
-            loss, grad_MV = _chunk(logits_MV, targets_N[here], softcap, z_weight, needs_grad)
+            loss, grad_MV = chunk_loss(logits_MV, targets_N[here], softcap, z_weight, needs_grad)
             total += loss
             if grad_MV is None:
                 continue
@@ -80,15 +86,20 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         grad_ND, grad_VD = (
             None if saved is None else saved * gradients[0].to(saved.dtype)
             for saved in ctx.saved_tensors
         )
-        return grad_ND, grad_VD, None, None, None
+        return grad_ND, grad_VD, None, None, None, None
 
 
-def _chunk(
+@functools.cache
+def _compiled_chunk_loss() -> Callable[..., tuple[Tensor, Tensor | None]]:
+    return torch.compile(_chunk_loss, dynamic=True)
+
+
+def _chunk_loss(
     logits_MV: Tensor,
     targets_M: Tensor,
     softcap: float | None,

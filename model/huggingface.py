@@ -440,7 +440,9 @@ def _bert_config(config: EncoderConfig) -> dict[str, Any]:
         "tie_word_embeddings": True,
     }
     if config.num_classes:
-        theirs["id2label"] = {at: f"LABEL_{at}" for at in range(config.num_classes)}
+        names = config.class_names
+        theirs["id2label"] = {str(at): name for at, name in enumerate(names)}
+        theirs["label2id"] = {name: at for at, name in enumerate(names)}
     return theirs
 
 
@@ -450,7 +452,8 @@ def _from_bert_config(theirs: Mapping[str, Any]) -> EncoderConfig:
     kind = (theirs.get("architectures") or [_BERT_LM])[0]
     if kind not in (_BERT_LM, "BertForPreTraining", "BertForSequenceClassification"):
         raise ValueError(f"{kind} is not supported; {_BERT_LM} is")
-    num_classes = len(theirs.get("id2label") or {}) if kind.endswith("Classification") else None
+    names = _class_names(theirs) if kind.endswith("Classification") else ()
+    has_names = any(name != f"LABEL_{at}" for at, name in enumerate(names))
     return EncoderConfig(
         vocab_size=theirs["vocab_size"],
         width=theirs["hidden_size"],
@@ -460,5 +463,14 @@ def _from_bert_config(theirs: Mapping[str, Any]) -> EncoderConfig:
         max_seq_len=theirs["max_position_embeddings"],
         num_types=theirs.get("type_vocab_size", 2),
         norm_eps=theirs.get("layer_norm_eps", 1e-12),
-        num_classes=num_classes,
+        num_classes=len(names) or None,
+        labels=names if has_names else None,
     )
+
+
+def _class_names(theirs: Mapping[str, Any]) -> tuple[str, ...]:
+    """In the order of their numbers, which JSON has made strings of; a configuration that says
+    nothing means two."""
+    named = theirs.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
+    named = {int(at): name for at, name in named.items()}
+    return tuple(named[at] for at in sorted(named))

@@ -25,8 +25,11 @@ from torch import Tensor
 
 from model import chat
 from model.checkpoint import export_model, load_model
+from model.decoder import Decoder
 from model.huggingface import config_from_huggingface, from_huggingface, to_huggingface
 from model.language_model import LanguageModel, make_model
+from model.masking import mask_token
+from model.peft_format import load_peft
 
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000
@@ -39,8 +42,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def import_folder(source: str | Path, target: str | Path) -> Path:
+def import_folder(
+    source: str | Path, target: str | Path, adapter: str | Path | None = None
+) -> Path:
     """Write the model in a Hugging Face folder as an exported model of ours; gives back ``target``.
+
+    ``adapter``: a folder with a LoRA that the peft library has written for that model, which is
+    merged into it, and kept beside it in ``adapter/``.
 
     Raises:
         ValueError: a file is missing, or an architecture or setting is one we do not have.
@@ -53,6 +61,10 @@ def import_folder(source: str | Path, target: str | Path) -> Path:
     model = from_huggingface(config, read_weights(source))
     tokenizer, num_old, like = adopt_tokenizer(source, config)
     model = _with_rows(model, tokenizer, num_old, like)
+    if adapter is not None:
+        if not isinstance(model, Decoder):
+            raise ValueError(f"LoRA works on decoders, not on {model.config.architecture}s")
+        load_peft(model, Path(adapter))
     target.parent.mkdir(parents=True, exist_ok=True)
     saved = target.with_name(f".{target.name}.tokenizer.json")
     tokenizer.save(str(saved))
@@ -96,7 +108,7 @@ def export_folder(
     _write_json(partial / "config.json", {**config, **said, "torch_dtype": dtype})
     ends = {**said, "eos_token_id": [ids[chat.EOS], ids[chat.END]]}
     _write_json(partial / "generation_config.json", {"do_sample": False, **ends})
-    _write_tokenizer(partial, tokenizer, model.config.max_seq_len)
+    _write_tokenizer(partial, tokenizer, model)
     partial.replace(target)
     return target
 
@@ -167,8 +179,8 @@ def _ends_of_text(folder: Path, config: Mapping[str, Any], theirs: Tokenizer) ->
     settings_path = folder / "tokenizer_config.json"
     settings = _read_json(settings_path) if settings_path.exists() else {}
     found: dict[str, str] = {}
-    for ours, name in ((chat.EOS, "eos"), (chat.BOS, "bos")):
-        token: Any = settings.get(f"{name}_token")
+    for ours, name, of_bert in ((chat.EOS, "eos", "sep"), (chat.BOS, "bos", "cls")):
+        token: Any = settings.get(f"{name}_token") or settings.get(f"{of_bert}_token")
         token = token.get("content") if isinstance(token, dict) else token
         if token is None:
             token_id = config.get(f"{name}_token_id")
@@ -226,24 +238,21 @@ def _grown(model: LanguageModel, vocab_size: int) -> LanguageModel:
     return grown
 
 
-def _write_tokenizer(folder: Path, tokenizer: Tokenizer, max_seq_len: int) -> None:
-    """``tokenizer.json``, beginning a text as pretraining did, and what transformers asks of it."""
+def _write_tokenizer(folder: Path, tokenizer: Tokenizer, model: LanguageModel) -> None:
+    """``tokenizer.json``, beginning a text as pretraining did, and what transformers asks of it.
+    An encoder reads whole texts: it is shown their ends, too."""
+    is_encoder = model.config.architecture == "encoder"
     values = json.loads(tokenizer.to_str())
-    bos = {"SpecialToken": {"id": chat.BOS, "type_id": 0}}
+    begin = [{"SpecialToken": {"id": chat.BOS, "type_id": 0}}]
+    ends = [{"SpecialToken": {"id": chat.EOS, "type_id": 0}}] if is_encoder else []
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     values["post_processor"] = {
         "type": "TemplateProcessing",
-        "single": [bos, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [
-            bos,
-            {"Sequence": {"id": "A", "type_id": 0}},
-            {"Sequence": {"id": "B", "type_id": 0}},
-        ],
+        "single": [*begin, first, *ends],
+        "pair": [*begin, first, second, *ends],
         "special_tokens": {
-            chat.BOS: {
-                "id": chat.BOS,
-                "ids": [chat.special_id(tokenizer, chat.BOS)],
-                "tokens": [chat.BOS],
-            }
+            name: {"id": name, "ids": [chat.special_id(tokenizer, name)], "tokens": [name]}
+            for name in (chat.BOS, chat.EOS)
         },
     }
     _write_json(folder / "tokenizer.json", values)
@@ -254,7 +263,8 @@ def _write_tokenizer(folder: Path, tokenizer: Tokenizer, max_seq_len: int) -> No
             "bos_token": chat.BOS,
             "eos_token": chat.EOS,
             "pad_token": chat.PAD,
-            "model_max_length": max_seq_len,
+            **({"mask_token": mask_token(tokenizer)} if is_encoder else {}),
+            "model_max_length": model.config.max_seq_len,
             "clean_up_tokenization_spaces": False,
             "chat_template": CHAT_TEMPLATE,
         },
@@ -308,10 +318,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("target", help="the folder to write; it must not exist")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="export: of the weights")
     parser.add_argument("--max-shard-bytes", type=int, default=MAX_SHARD_BYTES)
+    parser.add_argument("--adapter", help="import: a folder of peft's, a LoRA to merge")
     arguments = parser.parse_args(argv)
     try:
         if arguments.direction == "import":
-            import_folder(arguments.source, arguments.target)
+            import_folder(arguments.source, arguments.target, arguments.adapter)
         else:
             export_folder(
                 arguments.source,

@@ -26,9 +26,14 @@ class OptimConfig(JsonConfig):
     min_lr_ratio: float = 0.1
     """The last step's learning rate, as a share of ``lr``."""
     warmup_steps: int = 100
+    warmup_from_ratio: float = 0.0
+    """What the rate rises from, as a share of ``lr``: where a model is trained on, the rate that
+    its training ended with (re-warming: Ibrahim et al. 2024, arXiv:2403.08763)."""
     decay: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     wsd_decay_ratio: float = 0.2
-    """With ``decay="wsd"``: the share of all steps, at the end, in which the rate falls."""
+    """With ``decay="wsd"``: the share of the steps after the warm-up in which the rate falls."""
+    wsd_first_decay_step: int | None = None
+    """The same said as the first step (from 0) of a lower rate, to the step; takes precedence."""
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
@@ -38,6 +43,15 @@ class OptimConfig(JsonConfig):
         require(0 < self.lr < math.inf, "lr must be positive and finite", self.lr)
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be in [0, 1]", self.min_lr_ratio)
         require(self.warmup_steps >= 0, "warmup_steps must not be negative", self.warmup_steps)
+        require(
+            0 <= self.warmup_from_ratio <= 1, "warmup_from_ratio: [0, 1]", self.warmup_from_ratio
+        )
+        first = self.wsd_first_decay_step
+        require(
+            first is None or first >= self.warmup_steps,
+            f"wsd_first_decay_step must not be before the warm-up's end, {self.warmup_steps}",
+            first,
+        )
         require(0 < self.wsd_decay_ratio <= 1, "wsd_decay_ratio: (0, 1]", self.wsd_decay_ratio)
         require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
         require(self.adamw_lr_ratio > 0, "adamw_lr_ratio must be positive", self.adamw_lr_ratio)
@@ -84,7 +98,7 @@ class MixturePhase(JsonConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainData(JsonConfig):
-    """Token shards by source, the sources' weights in the mixture, and held-out shards.
+    """Token shards by source, the sources' weights in the mixture, and held-out shards by group.
 
     ``phases`` are later mixtures; a source has a weight in at least one of all, and no weight
     where it is left out.
@@ -92,10 +106,13 @@ class PretrainData(JsonConfig):
 
     groups: dict[str, list[str]]
     weights: dict[str, float]
-    val: list[str] = field(default_factory=list)
+    val: dict[str, list[str]] = field(default_factory=dict)
+    """A plain list is taken as one group; a group without shards is none."""
     phases: list[MixturePhase] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        val = {"val": self.val} if isinstance(self.val, list | tuple) else self.val
+        object.__setattr__(self, "val", {name: list(own) for name, own in val.items() if own})
         require(bool(self.groups), "groups must name at least one source", self.groups)
         for name, paths in self.groups.items():
             require(bool(paths), f"groups[{name!r}] must list at least one token shard", paths)
@@ -116,10 +133,17 @@ class PretrainData(JsonConfig):
             starts[1:],
         )
 
+    @classmethod
+    def from_json_dict(cls, data: dict[str, Any]) -> Self:
+        """As the base class; held-out shards may be a plain list."""
+        if isinstance(data, dict) and isinstance(data.get("val"), list):
+            data = data | {"val": {"val": data["val"]}}
+        return super(PretrainData, cls).from_json_dict(data)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordData(JsonConfig):
-    """JSONL files of conversations (sft) or preference pairs (dpo)."""
+    """JSONL files of conversations (sft), preference pairs (dpo) or labelled texts (classify)."""
 
     train: str
     val: str | None = None
@@ -130,6 +154,7 @@ OBJECTIVES: dict[str, type[PretrainData | RecordData]] = {
     "mlm": PretrainData,
     "sft": RecordData,
     "dpo": RecordData,
+    "classify": RecordData,
 }
 """What each objective eats; what it does with it is in the file of its name in ``objectives/``."""
 
@@ -166,6 +191,25 @@ class FinetuneConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextConfig(JsonConfig):
+    """A longer context for the model to start from; ``context.py`` says how."""
+
+    max_seq_len: int
+    """What the context becomes, in tokens."""
+    method: Literal["none", "theta", "linear", "yarn", "llama3"] = "yarn"
+    rope_theta: float | None = None
+    """theta: the new base; None for one as much larger as the context needs."""
+
+    def __post_init__(self) -> None:
+        require(self.max_seq_len >= 1, "max_seq_len must be at least 1", self.max_seq_len)
+        require(
+            self.rope_theta is None or (self.method == "theta" and self.rope_theta > 0),
+            "rope_theta is positive, and goes with method = theta",
+            self.rope_theta,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob(JsonConfig):
     """A whole training job: all that ``python -m model.launch`` needs to know."""
 
@@ -183,6 +227,8 @@ class TrainJob(JsonConfig):
     """The model to start from nothing; exactly one of ``model`` and ``init_from`` is given."""
     init_from: str | None = None
     """An exported checkpoint folder to start from."""
+    context: ContextConfig | None = None
+    """Read ``init_from`` with a longer context; None leaves it as it is."""
     finetune: FinetuneConfig | None = None
     """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
     tokenizer: str | None = None
@@ -198,6 +244,14 @@ class TrainJob(JsonConfig):
     eval_every_steps: int = 100
     eval_batches: int | None = None
     """How many batches an evaluation reads, always the same ones; None reads all."""
+    early_stop_patience: int | None = None
+    """Stop after so many evaluations without a gain, and export the best model rather than the
+    last; None trains to the end. The learning rate's schedule stays that of ``steps``."""
+    early_stop_min_delta: float = 0.0
+    """What the held-out loss must fall by, under the best one, to be a gain."""
+    sample_prompts: list[str] = field(default_factory=list)
+    """Continued (sft, dpo: answered) at every evaluation; "" begins a document from nothing."""
+    sample_tokens: int = 48
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float | None = 120.0
     checkpoint_in_background: bool = True
@@ -205,8 +259,22 @@ class TrainJob(JsonConfig):
     log_every_steps: int = 1
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
+    """Of matrix products; weights are kept in float32. auto: bf16 on a GPU, fp32 on a CPU. fp8: the
+    blocks' products in float8 through torchao, the rest as bf16."""
+    attention: Literal["auto", "sdpa", "flex", "varlen"] = "auto"
+    """The kernel for attention within documents and windows; ``attention.py`` tells them apart."""
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    """What of a forward pass is made again for backward, to save memory; see ``recompute.py``."""
     threads: int | None = None
+    """Of a CPU's arithmetic; None measures what suits. A run that is resumed keeps its number."""
     compile: bool = False
+    compile_scope: Literal["model", "blocks"] = "model"
+    """blocks: one is compiled for all, in a fraction of the time, and runs a little slower."""
+    prefetch_batches: int = 2
+    """Batches that a thread makes ahead of time; 0 makes each when it is asked for."""
+    peak_tflops: float | None = None
+    """What one device can do, for the MFU; None: a card's published bf16, a CPU's measured fp32."""
     dpo_beta: float = 0.1
     dpo_sft_weight: float = 0.0
     """Weight of the chosen answer's NLL added to the dpo loss."""
@@ -239,8 +307,31 @@ class TrainJob(JsonConfig):
         )
         if self.finetune:
             require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
+        if self.context:
+            require(
+                self.init_from is not None and self.finetune is None,
+                "context needs init_from, a model to lengthen, and trains all of it",
+                self.finetune,
+            )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        require(self.prefetch_batches >= 0, "prefetch_batches: not negative", self.prefetch_batches)
+        if self.early_stop_patience is not None:
+            require(
+                self.early_stop_patience >= 1,
+                "early_stop_patience must be at least 1, or null",
+                self.early_stop_patience,
+            )
+            require(bool(self.data.val), "early_stop_patience needs held-out data", self.data.val)
+        require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
+        require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
+        if self.sample_prompts:
+            require(self.objective != "mlm", "an encoder writes no samples: sample_prompts", None)
+            require(
+                self.parallel.tensor == 1,
+                "sample_prompts needs a model whose heads are all on one rank: parallel.tensor = 1",
+                self.parallel.tensor,
+            )
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
         require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
         require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)

@@ -6,7 +6,8 @@ a line in ``make_model``.
 Shape suffixes: B batch, T positions in this call, D width, V vocabulary.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,15 @@ class Cache(Protocol):
         ...
 
 
+RunBlock = Callable[..., Tensor]
+"""A block and its arguments to what the block makes of them; whatever else happens on the way."""
+
+
+def run_block(block: Callable[..., Tensor], *args: Any) -> Tensor:
+    """Plainly."""
+    return block(*args)
+
+
 class LanguageModel(nn.Module):
     """Token ids to logits: of the next token, from tokens <= t only; an encoder's are of the token
     itself, from all of them.
@@ -41,6 +51,10 @@ class LanguageModel(nn.Module):
     """Only where the head is not tied to the embedding."""
     finetune: FinetuneConfig | None = None
     """What ``adapters.py`` has added, if anything."""
+    run_block: RunBlock = staticmethod(run_block)
+    """How a model of blocks runs each of them: ``recompute.py`` has other ways."""
+    is_compiled: bool = False
+    """Whether what follows the model should be compiled too."""
 
     def hidden(
         self,

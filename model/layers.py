@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.architectures import ModelConfig
+from model.attention import Mask, attend
 from model.rope import rotate
 
 
@@ -30,8 +31,9 @@ class LayerCache:
         self.k_BKSE = torch.zeros(shape, device=like.device, dtype=like.dtype)
         self.v_BKSE = torch.zeros_like(self.k_BKSE)
 
-    def extend(self, start: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, start: int | Tensor, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Write T new slots at ``start``; give back all slots up to their end."""
+        assert isinstance(start, int)
         stop = start + k_BKTE.shape[2]
         self.k_BKSE[:, :, start:stop] = k_BKTE
         self.v_BKSE[:, :, start:stop] = v_BKTE
@@ -84,29 +86,22 @@ class Attention(nn.Module):
         self,
         x_BTD: Tensor,
         rope: tuple[Tensor, Tensor] | None,
-        mask: Tensor | None = None,
+        mask: Mask = None,
         cache: LayerCache | None = None,
-        start: int = 0,
+        start: int | Tensor = 0,
         values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D); without a mask, position t sees positions <= t only.
 
-        ``mask`` is boolean, True = may look, and broadcasts to (B, 1, T, S). ``values_BTKE`` is
-        added to the values.
+        A boolean ``mask`` (True = may look) broadcasts to (B, 1, T, S); the other kinds are
+        ``attention.py``'s. ``values_BTKE`` is added to the values.
         """
         q_BHTE, k_BKTE, v_BKTE = self._heads(x_BTD, rope)
         if values_BTKE is not None:
             v_BKTE = v_BKTE + values_BTKE.transpose(1, 2)
         if cache is not None:
             k_BKTE, v_BKTE = cache.extend(start, k_BKTE, v_BKTE)
-        y_BHTE = F.scaled_dot_product_attention(
-            q_BHTE,
-            k_BKTE,
-            v_BKTE,
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=self.n_heads != self.n_kv_heads,
-        )
+        y_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, mask)
         if self.prefix is not None:
             y_BHTE = y_BHTE + self.prefix(q_BHTE)
         return self.to_out(y_BHTE.transpose(1, 2).flatten(2))
@@ -183,9 +178,9 @@ class Block(nn.Module):
         self,
         x_BTD: Tensor,
         rope: tuple[Tensor, Tensor] | None,
-        mask: Tensor | None = None,
+        mask: Mask = None,
         cache: LayerCache | None = None,
-        start: int = 0,
+        start: int | Tensor = 0,
         values_BTKE: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D)."""

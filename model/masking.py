@@ -32,8 +32,7 @@ class MaskingRules:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, *, whole_words: bool) -> "MaskingRules":
-        """The rules of a tokenizer. One without a mask of its own gets ``<|pad|>`` as that: a row
-        that is packed full has no other use for it."""
+        """The rules of a tokenizer."""
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         vocab_size = max(vocabulary.values()) + 1
         added = tokenizer.get_added_tokens_decoder()
@@ -47,8 +46,15 @@ class MaskingRules:
             starts_word_V = torch.ones(vocab_size, dtype=torch.bool)
             starts_word_V[goes_on] = False
             starts_word_V |= is_special_V
-        names = (name for name in (*MASK_NAMES, chat.PAD) if name in vocabulary)
-        return cls(vocabulary[next(names)], vocab_size, is_special_V, starts_word_V)
+        mask_id = vocabulary[mask_token(tokenizer)]
+        return cls(mask_id, vocab_size, is_special_V, starts_word_V)
+
+
+def mask_token(tokenizer: Tokenizer) -> str:
+    """What stands for a hidden token. A tokenizer without a mask of its own has ``<|pad|>`` as
+    that: a row that is packed full has no other use for it."""
+    own = (name for name in MASK_NAMES if tokenizer.token_to_id(name) is not None)
+    return next(own, chat.PAD)
 
 
 def _starts_piece(token: str) -> bool:

@@ -1,14 +1,21 @@
-"""The training log: ``metrics.jsonl``, one JSON object a line, readable while it grows.
+"""The training log: ``metrics.jsonl``, one JSON object a line, readable while it grows, and the
+same numbers in ``tensorboard/``.
 
-In: events. Out: lines. After a resume the file says what one undisturbed run would have said, plus
-a line that it was resumed: lines about steps that were lost, and are made again, are gone.
+In: events. Out: lines and curves. After a resume the file says what one undisturbed run would have
+said, plus a line that it was resumed: lines about steps that were lost, and are made again, are
+gone.
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.event_files import EventFile
+
 FILE_NAME = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+_NO_CURVES = {"steps", "eta_seconds"}
 
 
 class MetricsLog:
@@ -24,15 +31,52 @@ class MetricsLog:
         partial.write_text("".join(kept), encoding="utf-8")
         partial.replace(path)  # a reader tells by the new inode that the log has begun
         self._file = path.open("a", encoding="utf-8")
+        self._curves = EventFile(path.parent / TENSORBOARD_FOLDER, step)
+        if not self._curves.goes_on:  # on a machine that has the log alone
+            for line in kept:
+                self._draw(json.loads(line))
 
     def write(self, event: str, **fields: Any) -> None:
         """One line, out of our hands when this returns."""
         self._file.write(json.dumps({"event": event, **fields}) + "\n")
         self._file.flush()
+        self._draw({"event": event, **fields})
 
     def close(self) -> None:
         """No more lines."""
         self._file.close()
+        self._curves.close()
+
+    def _draw(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "step" | "eval":
+                self._curves.scalars(event["step"], dict(curve_points(event)))
+            case "samples":
+                for number, sample in enumerate(event["samples"]):
+                    self._curves.text(event["step"], f"samples/{number}", sample_markdown(sample))
+
+
+def curve_points(event: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of an event by the names of their curves: ``train/loss``, ``val/loss``,
+    ``epochs/web``."""
+    for name, value in event.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{key}", float(number)) for key, number in value.items())
+        elif isinstance(value, int | float) and name not in {"step", *_NO_CURVES}:
+            folder = "val" if name.startswith("val_") else "train"
+            yield f"{folder}/{name.removeprefix('val_')}", float(value)
+
+
+def sample_markdown(sample: Mapping[str, str]) -> str:
+    """A sample as quotes: what was given, and both continuations."""
+    said = [("prompt", sample["prompt"] or "(nothing)")]
+    said += [(way, sample[way]) for way in ("greedy", "sampled")]
+    return "\n\n".join(f"{way}:\n\n" + _quoted(text) for way, text in said)
+
+
+def _quoted(text: str) -> str:
+    """Indented by four: code, in which nothing is a sign of Markdown's."""
+    return "\n".join(f"    {line}" for line in text.splitlines() or [""])
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

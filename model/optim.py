@@ -1,10 +1,9 @@
-"""The optimizer and its learning-rate schedule.
+"""The optimizer.
 
-In: a model, an ``OptimConfig``, a step number. Out: AdamW or Muon, with parameter groups; a rate.
-Schedules are pure functions of the step, so resuming needs no state of theirs.
+In: a model and an ``OptimConfig``. Out: AdamW or Muon, with parameter groups. The learning rate of
+a step is ``schedule.py``'s.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -12,32 +11,7 @@ from torch import nn
 
 from model.job import OptimConfig
 from model.muon import Matrices, Muon, Together
-
-
-def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
-    """The rate of update ``step``, 0 ≤ step < steps.
-
-    Rises linearly and reaches ``lr`` at update ``warmup_steps − 1``; then falls as ``decay`` says
-    and reaches ``lr · min_lr_ratio`` at the last update.
-    """
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    after_warmup = step - config.warmup_steps + 1
-    progress = after_warmup / max(1, steps - config.warmup_steps)
-    return config.lr * _decay_factor(min(1.0, progress), config)
-
-
-def _decay_factor(progress: float, config: OptimConfig) -> float:
-    """1 where decay begins, ``min_lr_ratio`` where ``progress`` is 1."""
-    floor = config.min_lr_ratio
-    if config.decay == "constant":
-        return 1.0
-    if config.decay == "cosine":  # Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
-    if config.decay == "wsd":  # warmup, stable, decay: Hu et al. 2024, arXiv:2404.06395, eq. 1
-        progress = max(0.0, 1 - (1 - progress) / config.wsd_decay_ratio)
-    return 1 - (1 - floor) * progress
-
+from model.width import by_width
 
 AnyOptimizer = torch.optim.Optimizer | Together
 
@@ -58,7 +32,7 @@ def make_optimizer(
     and AdamW for embeddings, head and vectors. ``shared``: where whole matrices are, if not
     here."""
     if config.kind == "adamw":
-        return _adamw(parameter_groups(model, config.weight_decay), config)
+        return _adamw(by_width(parameter_groups(model, config.weight_decay), model), config)
     matrices, vectors = parameter_groups(model, config.weight_decay)
     outer = {id(p) for module in model.modules() for p in _of_vocabulary(module, model)}
     inner = [p for p in matrices["params"] if id(p) not in outer and p.ndim == 2]
@@ -66,15 +40,15 @@ def make_optimizer(
     if not inner:
         raise ValueError("muon needs matrices between embedding and head; use kind = adamw")
     muon = Muon(
-        [{"params": inner}],
+        by_width([matrices | {"params": inner}], model, "muon"),
         lr=config.lr,
         momentum=config.muon_momentum,
         weight_decay=config.weight_decay,
         matrices=shared,
     )
-    rest = _adamw([matrices | {"params": others}, vectors], config)
+    rest = _adamw(by_width([matrices | {"params": others}, vectors], model), config)
     for group in rest.param_groups:
-        group["lr_ratio"] = config.adamw_lr_ratio
+        group["lr_ratio"] = config.adamw_lr_ratio * group.get("lr_ratio", 1.0)
     return Together(muon, rest)
 
 

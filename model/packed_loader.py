@@ -5,6 +5,7 @@ In: token shards by source, and weights. Out: ``TokenBatch``es in which every po
 Shape suffixes: B rows, T positions.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ class PackedLoader:
         self._phase = 0
         self.counts = dict.fromkeys(self.sources, 0)
         self._before_phase = dict(self.counts)
+        self.parts: dict[str, PackedLoader] = {}
+        """Of held-out data: the groups, to be measured one by one."""
 
     @property
     def vocab_size(self) -> int:
@@ -96,14 +99,14 @@ class PackedLoader:
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """One fixed pass for evaluation: the same windows every time, from all over the shards.
         Does not move the loader."""
-        windows = [
-            (source, shuffled(i, source.num_windows, order_key(0, name, 0)))
+        windows = (
+            source.window(shuffled(i, source.num_windows, order_key(0, name, 0)))
             for name, source in self.sources.items()
             for i in range(source.num_windows)
-        ]
-        for start in batch_starts(len(windows), self.batch_size, max_batches):
-            chosen = windows[start : start + self.batch_size]
-            yield _packed_batch([source.window(index) for source, index in chosen])
+        )
+        num_windows = sum(source.num_windows for source in self.sources.values())
+        for _ in batch_starts(num_windows, self.batch_size, max_batches):
+            yield _packed_batch(list(itertools.islice(windows, self.batch_size)))
 
     def epochs(self) -> dict[str, float]:
         """Times each source has been gone through."""
@@ -173,12 +176,20 @@ def _packed_batch(windows: list[np.ndarray]) -> TokenBatch:
 def make_packed_loaders(
     kind: Callable[..., PackedLoader], job: TrainJob
 ) -> tuple[PackedLoader, PackedLoader | None]:
-    """A job's training data and held-out data."""
+    """A job's training data and held-out data; the latter's ``parts`` are its groups, if it has
+    several, without those that fill no window."""
     assert isinstance(job.data, PretrainData)
     size: dict[str, Any] = {"seq_len": job.seq_len, "batch_size": job.batch_size, "seed": job.seed}
-    val = job.data.val
     phases = [(phase.first_step, phase.weights) for phase in job.data.phases]
-    return (
-        kind(job.data.groups, job.data.weights, **size, phases=phases),
-        kind({"val": val}, {"val": 1.0}, **size) if val else None,
-    )
+    train = kind(job.data.groups, job.data.weights, **size, phases=phases)
+    paths = [path for group in job.data.val.values() for path in group]
+    if not paths:
+        return train, None
+    val = kind({"val": paths}, {"val": 1.0}, **size)
+    if len(job.data.val) > 1:
+        val.parts = {
+            name: kind({"val": own}, {"val": 1.0}, **size)
+            for name, own in job.data.val.items()
+            if sum(TokenShard(path).num_tokens for path in own) > job.seq_len
+        }
+    return train, val

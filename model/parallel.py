@@ -7,11 +7,12 @@ same things of it with one process, where most answers are nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from model.batches import TokenBatch
@@ -20,53 +21,75 @@ from model.gradient_sum import GradientSum
 from model.language_model import LanguageModel
 from model.lstm import Lstm
 from model.objectives.base import Criterion
-from model.pieces import Cut, held
+from model.pieces import Cut, held, places_of
 from model.tensor_parallel import TensorGroup, TensorLayout, split_over_ranks
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
 
-class Loss(nn.Module):
-    """Model and criterion as one module: sharded parameters are put together at a module's door,
-    and the head is used outside of the model's own ``forward``."""
+T = TypeVar("T")
 
-    def __init__(self, model: LanguageModel, criterion: Criterion) -> None:
+
+class Within(nn.Module):
+    """A module to use a model in: sharded parameters are put together at a module's door, and the
+    head, for one, is used outside of the model's own ``forward``."""
+
+    def __init__(self, model: LanguageModel) -> None:
         super().__init__()
-        self.model, self.criterion = model, criterion
+        self.model = model
 
-    def forward(self, batch: TokenBatch) -> dict[str, Tensor]:
-        """The criterion's sums."""
-        return self.criterion.sums(self.model, batch)
+    def forward(self, use: Callable[[LanguageModel], T]) -> T:
+        """What ``use`` makes of the model."""
+        return use(self.model)
 
 
 class ParallelModel:
     """A model as its ranks share it."""
 
     def __init__(
-        self, model: LanguageModel, criterion: Criterion, ranks: Ranks, device: torch.device
+        self,
+        model: LanguageModel,
+        criterion: Criterion,
+        ranks: Ranks,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
-        """Changes ``model`` in place and takes it to ``device``.
+        """Changes ``model`` in place and takes it to ``device``; blocks compute in ``dtype``.
 
         Raises:
             ValueError: the model cannot be laid out over this mesh.
         """
-        self.ranks, self.model = ranks, model
+        self.ranks, self.model, self.criterion = ranks, model, criterion
         self.num_parameters = model.num_parameters()
         self._tensor: TensorLayout | None = None
         self._sum: GradientSum | None = None
         if ranks.sizes["tensor"] > 1:
             self._tensor = split_over_ranks(model, tensor_group(ranks))
         self._held = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        self.loss = Loss(model, criterion)
+        self._within = Within(model)
         self.is_sharded = ranks.sizes["shard"] > 1
         if self.is_sharded:
-            _shard(self.loss, ranks, device)
+            _shard(self._within, ranks, dtype)
         self.model.to(device)
         if ranks.sizes["replica"] > 1 and not self.is_sharded:
             self._sum = GradientSum(model.parameters(), ranks.group("replica"))
 
+    def run(self, use: Callable[[LanguageModel], T]) -> T:
+        """What ``use`` makes of the model; on all ranks, which may hold it in pieces."""
+        used: T = self._within(use)
+        return used
+
+    def come_apart(self) -> None:
+        """After a use without a backward pass: what was put together is in pieces again."""
+        if self.is_sharded:
+            cast("FSDPModule", self._within).reshard()
+
     # --- one step --------------------------------------------------------------------------------
+
+    def sums(self, batch: TokenBatch) -> dict[str, Tensor]:
+        """The criterion's, of these rows."""
+        return self.run(lambda model: self.criterion.sums(model, batch))
 
     def micro_batches(
         self, batch: TokenBatch, rows_per_sample: int, rows: int
@@ -87,7 +110,7 @@ class ParallelModel:
     def begin_backward(self, *, is_last: bool) -> None:
         """Gradients travel once a step: in its last backward pass."""
         if self.is_sharded:
-            cast("FSDPModule", self.loss).set_requires_gradient_sync(is_last)
+            cast("FSDPModule", self._within).set_requires_gradient_sync(is_last)
         elif self._sum and is_last:
             self._sum.begin_last()
 
@@ -129,11 +152,6 @@ class ParallelModel:
         self.ranks.add([total], "shard")
         return total.sqrt()
 
-    def end_evaluation(self) -> None:
-        """Parameters that were put together are cut up again."""
-        if self.is_sharded:
-            cast("FSDPModule", self.loss).reshard()
-
     # --- who holds what --------------------------------------------------------------------------
 
     @property
@@ -158,6 +176,18 @@ class ParallelModel:
             cut = cut.rows(*bounds[places["shard"]])
         return replace(cut, is_ours_to_write=is_first)
 
+    @torch.no_grad()
+    def gather_into(self, whole: LanguageModel) -> None:
+        """Fill rank 0's ``whole``, a model as this one began, one parameter after another."""
+        for name, parameter in self.model.named_parameters():
+            cut = self._cut(name)
+            full = torch.zeros(cut.shape, dtype=parameter.dtype)
+            if cut.is_ours_to_write:
+                for region, here in cut.regions():
+                    full[places_of(region)] = held(parameter)[here].cpu()
+            dist.reduce(full, dst=0)
+            whole.get_parameter(name).copy_(full)
+
     def tensor_cuts(self) -> Mapping[str, tuple[Cut, ...]]:
         """For each parameter that is dealt out over the tensor group, what every rank of it gets,
         before sharding."""
@@ -177,28 +207,28 @@ def row_bounds(num_rows: int, parts: int) -> list[tuple[int, int]]:
     ]
 
 
-def _shard(loss: Loss, ranks: Ranks, device: torch.device) -> None:
+def _shard(within: Within, ranks: Ranks, dtype: torch.dtype) -> None:
     """A block at a time, and the rest together: FSDP2 (Zhao et al. 2023, arXiv:2304.11277)."""
     # Half a second to import, which one process need not pay.
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
     assert ranks.mesh is not None
-    if isinstance(loss.model, Lstm):
+    if isinstance(within.model, Lstm):
         raise ValueError("parallel.data = fsdp cuts blocks up, and an lstm has none; use ddp")
     names = ("replica", "shard") if ranks.sizes["replica"] > 1 else ("shard",)
     mesh = ranks.mesh[names]
-    # On a GPU blocks travel and compute in bfloat16, as autocast would have them do; what is read
+    # Blocks travel in the type that they compute in, as autocast would have them do; what is read
     # outside of the blocks (embedding, head) keeps the type in which its gradient is summed.
-    bf16 = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
     as_they_are = MixedPrecisionPolicy(cast_forward_inputs=False)
-    of_blocks = bf16 if device.type == "cuda" else as_they_are
-    blocks = loss.model.get_submodule("blocks")
-    for block in blocks.children():
+    of_blocks = as_they_are
+    if dtype != torch.float32:
+        of_blocks = MixedPrecisionPolicy(
+            param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+    for block in within.model.get_submodule("blocks").children():
         fully_shard(block, mesh=mesh, mp_policy=of_blocks)
-    fully_shard(loss, mesh=mesh, mp_policy=as_they_are)
-    for module in loss.modules():
+    fully_shard(within, mesh=mesh, mp_policy=as_they_are)
+    for module in within.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)

@@ -66,6 +66,11 @@ class Cut:
             yield tuple(span for span, _ in combination), tuple(here for _, here in combination)
 
 
+def places_of(region: Region) -> tuple[slice, ...]:
+    """To index the whole tensor with."""
+    return tuple(slice(start, stop) for start, stop in region)
+
+
 def held(tensor: Tensor) -> Tensor:
     """The part of a sharded tensor that this process holds, as a plain tensor; any other as it
     is."""

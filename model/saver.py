@@ -23,26 +23,28 @@ class Saver:
         self,
         folder: Path,
         layout: Layout,
-        on_saved: Callable[[int, Path], None] = lambda step, path: None,
-        *,
         in_background: bool = True,
     ) -> None:
-        """``on_saved`` is told of each checkpoint that is there, from the main thread."""
-        self.folder, self.layout, self.on_saved = folder, layout, on_saved
-        self.in_background = in_background
+        self.folder, self.layout, self.in_background = folder, layout, in_background
         self._thread: threading.Thread | None = None
-        self._step = 0
+        self._on_saved: Callable[[Path], None] = lambda path: None
         self._result: Path | Exception | None = None
 
     def save(
-        self, step: int, model: LanguageModel, optimizer: AnyOptimizer, state: dict[str, Any]
+        self,
+        step: int,
+        model: LanguageModel,
+        optimizer: AnyOptimizer,
+        state: dict[str, Any],
+        on_saved: Callable[[Path], None] = lambda path: None,
     ) -> None:
-        """Begin to save; waits for the save before, if that is not done."""
+        """Begin to save; waits for the save before, if that is not done. ``on_saved`` is told, from
+        this thread, when the checkpoint is there."""
         self.wait()
         snapshot = take_snapshot(
             step, model, optimizer, state, self.layout, copy=self.in_background
         )
-        self._step = step
+        self._on_saved = on_saved
 
         def write() -> None:
             try:
@@ -69,4 +71,4 @@ class Saver:
         if isinstance(self._result, Exception):
             raise self._result
         assert self._result is not None
-        self.on_saved(self._step, self._result)
+        self._on_saved(self._result)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.muon import orthogonal
 from model.parallel import ParallelModel, row_bounds
-from model.pieces import Cut, held
+from model.pieces import Cut, held, places_of
 
 
 class SharedMatrices:
@@ -100,13 +100,9 @@ class SharedMatrices:
         whole = ours.new_empty(len(ours), *dealt_out[0].shape)
         for cut, part in zip(dealt_out, parts.chunk(len(dealt_out)), strict=True):
             for region, here in cut.regions():
-                whole[(slice(None), *_slices(region))] = part[(slice(None), *here)]
+                whole[(slice(None), *places_of(region))] = part[(slice(None), *here)]
         done = orthogonal(whole)
         own = torch.empty_like(ours)
         for region, here in dealt_out[self.ranks.places["tensor"]].regions():
-            own[(slice(None), *here)] = done[(slice(None), *_slices(region))]
+            own[(slice(None), *here)] = done[(slice(None), *places_of(region))]
         return own
-
-
-def _slices(region: tuple[tuple[int, int], ...]) -> tuple[slice, ...]:
-    return tuple(slice(start, stop) for start, stop in region)

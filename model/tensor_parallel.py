@@ -39,28 +39,30 @@ class TensorGroup:
         return first + rank * each, first + (rank + 1) * each
 
 
-class ColumnLinear(nn.Module):
+class ColumnLinear(nn.Linear):
     """Some rows of a matrix: from the whole input to some of the outputs."""
 
     def __init__(self, whole: nn.Linear, rows: tuple[Span, ...], ranks: TensorGroup) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.ranks = ranks
         self.weight = _part(whole.weight, rows, dim=0)
         self.bias = None if whole.bias is None else _part(whole.bias, rows, dim=0)
+        self.out_features, self.in_features = self.weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, own outputs)."""
         return F.linear(_Same.apply(x, self.ranks.group), self.weight, self.bias)
 
 
-class RowLinear(nn.Module):
+class RowLinear(nn.Linear):
     """Some columns of a matrix: from some of the inputs to the whole output, added up."""
 
     def __init__(self, whole: nn.Linear, columns: tuple[Span, ...], ranks: TensorGroup) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.ranks = ranks
         self.weight = _part(whole.weight, columns, dim=1)
         self.bias = whole.bias
+        self.out_features, self.in_features = self.weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, own inputs) to (…, out)."""

@@ -1,4 +1,4 @@
-"""The training loop: one for pretraining, masked language modelling, sft and dpo.
+"""The training loop: one for every objective.
 
 In: a ``TrainJob``. Out: in ``out_dir``, ``metrics.jsonl`` as it goes, ``checkpoints/`` to resume
 from, and at the end the model in ``final/``. Everything that shapes the weights is a function of
@@ -29,20 +29,25 @@ from model.checkpoint import (
     export_model,
     latest_checkpoint,
     load_checkpoint,
-    load_model,
-    read_weights,
     step_of,
 )
+from model.compute import Compute
+from model.context import load_to_train
 from model.decoder import Decoder
 from model.distributed import Ranks
+from model.early_stop import EarlyStop
 from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
 from model.objectives.base import objective_named
-from model.optim import learning_rate, make_optimizer, set_learning_rate
+from model.observe import make_meter
+from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
 from model.parallel import ParallelModel
+from model.prefetch import Prefetch
+from model.samples import write_samples
 from model.saver import Saver
+from model.schedule import learning_rate
 from model.shared_matrices import SharedMatrices
 from model.snapshot import Layout
 
@@ -67,45 +72,46 @@ class Trainer:
     def __init__(self, job: TrainJob) -> None:
         self.job = job
         self.device = pick_device(job.device)
-        if job.threads is not None:
-            torch.set_num_threads(job.threads)
         torch.manual_seed(job.seed)
         self.ranks = Ranks.join(self.device, job.parallel)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
-        tokenizer = load_tokenizer(self.tokenizer_path)
+        self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
+        objective = objective_named(job.objective)
         self.model = _initial_model(job)
         _check_fit(job, self.model, tokenizer)
-        objective = objective_named(job.objective)
+        self.compute = Compute(job, self.device)
+        self.compute.prepare(self.model)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
+        self._num_too_long = getattr(self.loader, "num_too_long", 0)
+        if job.prefetch_batches:
+            self.loader = Prefetch(self.loader, job.prefetch_batches)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
-        self.parallel = ParallelModel(self.model, self.criterion, self.ranks, self.device)
-        self.optimizer = make_optimizer(self.model, job.optim, self._matrices())
+        self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
+        self.parallel = ParallelModel(
+            self.model, self.criterion, self.ranks, self.device, self.compute.dtype
+        )
+        self.layout = Layout(self.ranks, self.parallel.cuts() if self.ranks.world > 1 else {})
+        matrices = SharedMatrices(self.parallel) if self.ranks.world > 1 else None
+        self.optimizer = make_optimizer(self.model, job.optim, matrices)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
+        self.saver = Saver(self.checkpoints, self.layout, job.checkpoint_in_background)
         self.step = 0
-        self.last_eval: dict[str, float] = {}
+        self.last_eval: dict[str, Any] = {}
+        self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
-        self.layout = Layout(self.ranks, self.parallel.cuts() if self.ranks.world > 1 else {})
-        self.saver = Saver(
-            self.checkpoints,
-            self.layout,
-            self._log_saved,
-            in_background=job.checkpoint_in_background,
-        )
         if self.ranks.data_rank:  # dropout: other rows, other draws
             torch.manual_seed(job.seed + self.ranks.data_rank)
-        self._resume()
-        if job.compile:  # after loading: the compiled module has the same parameters
-            self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
+        torch.set_num_threads(self._resume() or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
-        self._started = self._last_saved = self._last_logged = time.monotonic()
-        self._first_step, self._tokens_logged = self.step, self._tokens_seen()
+        self.meter.begin()
+        self._last_saved = time.monotonic()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
-        while self.step < self.job.steps:
+        while not self._is_over():
             self._train_one_step()
             stopping = self.ranks.anyone(should_stop())
             self.saver.check()
@@ -113,7 +119,7 @@ class Trainer:
                 self._evaluate_and_log()
             if stopping or self._checkpoint_due():
                 self._save()
-            if stopping and self.step < self.job.steps:
+            if stopping and not self._is_over():
                 self.saver.wait()
                 self._log("stopped", step=self.step)
                 return "stopped"
@@ -126,17 +132,25 @@ class Trainer:
             self.saver.wait()
         if self.metrics:
             self.metrics.close()
+        if isinstance(self.loader, Prefetch):
+            self.loader.close()
         self.ranks.leave()
+
+    def _is_over(self) -> bool:
+        return self.step >= self.job.steps or self.early_stop.is_over
 
     # --- one step ------------------------------------------------------------------------------
 
     def _train_one_step(self) -> None:
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
-        means, grad_norm = self.accumulate(self.loader.next_batch())
+        with self.meter.waiting():
+            batch = self.loader.next_batch()
+        means, grad_norm = self.accumulate(batch)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        self.meter.trained(batch)
         self._unchecked.append((self.step, means["loss"], grad_norm))
         if self.step == 1 or self._every(self.job.log_every_steps):
             self._log_step(lr, means, grad_norm)
@@ -149,8 +163,8 @@ class Trainer:
         micros = self._micro_batches(batch)
         for number, (micro, weight) in enumerate(micros, start=1):
             self.parallel.begin_backward(is_last=number == len(micros))
-            with self._autocast():
-                sums = self.parallel.loss(micro.to(self.device))
+            with self.compute.autocast():
+                sums = self.parallel.sums(self.compute.fit(micro).to(self.device))
             (sums["loss"] / count * weight).backward()
             _add_into(means, sums, count, weight)
         self.parallel.sum_gradients()  # first: where there were rows, it is already under way
@@ -168,26 +182,34 @@ class Trainer:
         rows = (self.job.micro_batch_size or self.job.batch_size) * rows_per_sample
         return self.parallel.micro_batches(batch, rows_per_sample, rows)
 
-    def _matrices(self) -> SharedMatrices | None:
-        return SharedMatrices(self.parallel) if self.ranks.world > 1 else None
-
     # --- evaluation ----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Means over the held-out batches, always the same ones; trains nothing, moves nothing."""
+    def evaluate(self) -> dict[str, Any]:
+        """Means over the held-out batches, always the same ones, and over as many of the groups'
+        together; trains nothing, moves nothing."""
         if self.val_loader is None:
             return {}
+        found: dict[str, Any] = self._measure(self.val_loader, self.job.eval_batches)
+        parts: dict[str, Loader] = getattr(self.val_loader, "parts", {})
+        if parts:
+            each = self.job.eval_batches and max(1, self.job.eval_batches // len(parts))
+            name = "val_bits_per_byte" if "val_bits_per_byte" in found else "val_loss"
+            own = {group: self._measure(part, each) for group, part in parts.items()}
+            found[f"{name}_by_group"] = {group: means[name] for group, means in own.items()}
+        return found
+
+    def _measure(self, loader: Loader, max_batches: int | None) -> dict[str, float]:
         totals, count, num_bytes = self._zeros(), 0, 0
         self.model.eval()
-        for batch in self.val_loader.sweep(self.job.eval_batches):
+        for batch in loader.sweep(max_batches):
             count += self.criterion.count(batch)
             for micro, weight in self._micro_batches(batch):
-                micro = micro.to(self.device)
-                with self._autocast():
-                    _add_into(totals, self.parallel.loss(micro), 1, weight)
+                micro = self.compute.fit(micro).to(self.device)
+                with self.compute.autocast():
+                    _add_into(totals, self.parallel.sums(micro), 1, weight)
                 num_bytes += self._target_bytes(micro) if weight else 0
-        self.parallel.end_evaluation()
+        self.parallel.come_apart()
         self.model.train()
         totals["bytes"] = torch.tensor(float(num_bytes), device=self.device, dtype=torch.float64)
         self.ranks.add(totals.values(), "replica", "shard")
@@ -203,14 +225,21 @@ class Trainer:
         self._check_finite()
         self.last_eval = self.evaluate()
         if self.last_eval:
-            self._log("eval", step=self.step, **self.last_eval)
-        self._skip_clock()
+            self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
+            self.early_stop.look(self.step, self.last_eval, self._export)
+            if self.early_stop.is_over:
+                self._log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
+        if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
+            samples = self.parallel.run(lambda m: write_samples(m, self.tokenizer, self.job))
+            self.parallel.come_apart()
+            self._log("samples", step=self.step, samples=samples)
+        self.meter.pause()
 
     # --- saving and resuming -------------------------------------------------------------------
 
     def _checkpoint_due(self) -> bool:
         job = self.job
-        if self.step == job.steps:
+        if self._is_over():
             return True
         if job.checkpoint_every_steps and self.step % job.checkpoint_every_steps == 0:
             return True
@@ -222,22 +251,29 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()  # a checkpoint of NaNs would replace a good one
+        step, best = self.step, self.early_stop.state_dict()
         state = {
             "job": _what_shapes_weights(self.job),
             "loader": self.loader.state_dict(),
             "last_eval": self.last_eval,
+            "early_stop": best,
+            "threads": torch.get_num_threads(),
         }
-        self.saver.save(self.step, self.model, self.optimizer, state)
+
+        def on_saved(path: Path) -> None:
+            if self.ranks.rank == 0:
+                self.early_stop.saved(best)
+            self._log("checkpoint", step=step, path=str(path))
+
+        self.saver.save(step, self.model, self.optimizer, state, on_saved)
         self._last_saved = time.monotonic()
-        self._skip_clock()
+        self.meter.pause()
 
-    def _log_saved(self, step: int, path: Path) -> None:
-        self._log("checkpoint", step=step, path=str(path))
-
-    def _resume(self) -> None:
+    def _resume(self) -> int | None:
+        """Go on from the newest checkpoint, if any; gives back the threads it was made with."""
         path = self._newest_checkpoint()
         if path is None:
-            return
+            return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
         _check_same_job(checkpoint.state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
@@ -247,7 +283,9 @@ class Trainer:
         self.step = checkpoint.step
         self.loader.load_state_dict(checkpoint.state["loader"])
         self.last_eval = checkpoint.state["last_eval"]
+        self.early_stop.load_state_dict(checkpoint.state.get("early_stop", {}))
         log.info("resuming from %s", path)
+        return self.job.threads or checkpoint.state.get("threads")
 
     def _newest_checkpoint(self) -> Path | None:
         """As rank 0 sees it."""
@@ -257,24 +295,26 @@ class Trainer:
 
     def _finish(self) -> None:
         self.saver.wait()
-        if self.ranks.rank != 0:
-            return
-        model = self.model if self.parallel.is_whole else self._put_together()
-        path = export_model(Path(self.job.out_dir) / "final", model, self.tokenizer_path)
+        final, own = Path(self.job.out_dir) / "final", {}
+        if self.ranks.rank == 0 or not self.early_stop.best:  # the last model may be in pieces
+            own = self.early_stop.finish(final, self._export)
         self._log(
             "done",
             step=self.step,
-            path=str(path),
+            path=str(final),
             epochs=self.loader.epochs(),
             tokens=self.loader.tokens(),
-            **self.last_eval,
+            **self.last_eval | own,
         )
 
-    def _put_together(self) -> LanguageModel:
-        """The whole model, on the host, from the last checkpoint."""
-        model = _initial_model(self.job)
-        read_weights(checkpoint_path(self.checkpoints, self.step), model)
-        return model
+    def _export(self, folder: Path) -> None:
+        """All ranks, for each may hold a piece; rank 0 writes."""
+        model = self.model
+        if not self.parallel.is_whole:
+            model = _initial_model(self.job)
+            self.parallel.gather_into(model)
+        if self.ranks.rank == 0:
+            export_model(folder, model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -285,7 +325,6 @@ class Trainer:
     def _report_start(self) -> None:
         if self.step:
             return  # the log says "resumed" instead
-        too_long = getattr(self.loader, "num_too_long", 0)
         self._log(
             "start",
             step=0,
@@ -293,14 +332,15 @@ class Trainer:
             objective=self.job.objective,
             num_parameters=self.parallel.num_parameters,
             device=str(self.device),
+            threads=torch.get_num_threads(),
             processes=self.ranks.world,
-            records_too_long=too_long,
+            records_too_long=self._num_too_long,
+            training_flops_per_token=self.meter.flops.of(1, 1),
+            peak_flops_per_second=self.meter.peak,
         )
 
     def _log_step(self, lr: float, means: dict[str, Tensor], grad_norm: Tensor) -> None:
         self._check_finite()
-        elapsed_seconds = time.monotonic() - self._started
-        seconds_a_step = elapsed_seconds / (self.step - self._first_step)
         self._log(
             "step",
             step=self.step,
@@ -308,11 +348,10 @@ class Trainer:
             lr=lr,
             grad_norm=float(grad_norm),
             **{name: float(value) for name, value in means.items()},
-            tokens=self._tokens_seen(),
-            tokens_per_second=self._tokens_per_second(),
-            eta_seconds=round(seconds_a_step * (self.job.steps - self.step), 1),
+            tokens=sum(self.loader.tokens().values()),
+            **self.meter.look(self.job.steps - self.step, self.device),
+            **self.compute.recompiles(),
         )
-        self._skip_clock()
 
     def _check_finite(self) -> None:
         """Read losses and gradient norms since the last look; one look for many steps keeps a GPU
@@ -332,25 +371,8 @@ class Trainer:
                 )
         self._unchecked.clear()
 
-    def _tokens_per_second(self) -> int | None:
-        """Since the last line; None right after a pause, when nothing has been trained since."""
-        tokens = self._tokens_seen() - self._tokens_logged
-        return round(tokens / (time.monotonic() - self._last_logged)) if tokens else None
-
-    def _skip_clock(self) -> None:
-        """Evaluating and saving are not training: leave them out of tokens per second."""
-        self._last_logged, self._tokens_logged = time.monotonic(), self._tokens_seen()
-
-    def _tokens_seen(self) -> int:
-        return sum(self.loader.tokens().values())
-
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return contextlib.nullcontext()  # a CPU's bf16 is slower than its fp32
 
 
 def pick_device(name: str) -> torch.device:
@@ -368,10 +390,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def _initial_model(job: TrainJob) -> LanguageModel:
+    """What the job begins with, on the host."""
+    return objective_named(job.objective).adapt_model(job, _model_to_train(job))
+
+
+def _model_to_train(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
         return make_model(job.model)
-    model = load_model(job.init_from)[0].train()
+    model = load_to_train(job.init_from, job.context)
     if model.finetune:
         raise ValueError(
             f"{job.init_from} was fine-tuned beside a frozen model ({model.finetune.method}); "
@@ -420,7 +447,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "optim", "seed"),
+        *("finetune", "context", "optim", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

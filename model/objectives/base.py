@@ -44,6 +44,8 @@ class Objective:
     make_loaders: Callable[[TrainJob, Tokenizer], tuple[Loader, Loader | None]]
     """The training data, and the held-out data if the job has any."""
     make_criterion: Callable[[TrainJob, Tokenizer, torch.device], Criterion]
+    adapt_model: Callable[[TrainJob, LanguageModel], LanguageModel] = lambda job, model: model
+    """The model to train, made of the one that the job names."""
     architectures: tuple[str, ...] = ("decoder", "lstm")
     """Those that it trains."""
     in_bytes: bool = False
@@ -64,6 +66,7 @@ def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, z_weight:
         targets.reshape(-1),
         softcap=model.logit_softcap,
         z_weight=z_weight,
+        compiled=model.is_compiled,
     )
 
 

@@ -1,8 +1,9 @@
 """The training stages' common ground: run a job in its own process and keep what it makes.
 
-In: a context and a job. Out: ``model.safetensors``, ``config.json``, ``tokenizer.json`` and
-``metrics.jsonl`` in the artifact. What resuming needs stays in a dot-folder of the workspace, so
-that a later attempt at the same artifact goes on from the last checkpoint.
+In: a context and a job. Out: ``model.safetensors``, ``config.json``, ``tokenizer.json``, and of
+the run ``job.json``, ``metrics.jsonl``, ``training.png``, a summary and ``tensorboard/``. What
+resuming needs stays in a dot-folder of the workspace, so that a later attempt at the same artifact
+goes on from the last checkpoint.
 """
 
 import dataclasses
@@ -15,11 +16,14 @@ from typing import Any
 
 from model.job import TrainJob
 from model.process import run_job
-from tasks.common.stage import Outcome, StageContext
+from tasks.common.stage import SUMMARY_NAME, Outcome, StageContext
+from tasks.common.training_log import TrainingLog, summary_markdown
 
 TRAIN_FOLDER = ".train"
 SECONDS_BETWEEN_LINES = 10.0
-METRICS_NAME = "metrics.jsonl"
+METRICS_NAME, JOB_NAME = "metrics.jsonl", "job.json"
+TENSORBOARD_FOLDER, BEST_FOLDER = "tensorboard", "best"
+PLOT_NAME = "training.png"
 ASIDE_FOLDER = ".aside"
 CHECKSUMS_NAME = "checksums.json"  # as ``model.checkpoint`` has it, which imports torch
 # Of the closing event: what the weights are worth. Speeds are the manifest's, in seconds.
@@ -36,7 +40,7 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
     folder = context.path / TRAIN_FOLDER
     folder.mkdir(exist_ok=True)
     job = dataclasses.replace(job, out_dir=str(folder), device=context.machine.device)
-    job_path = folder / "job.json"
+    job_path = folder / JOB_NAME
     job_path.write_text(json.dumps(job.to_json_dict(), indent=1))
     listener = _Listener(context)
     run_job(
@@ -46,14 +50,20 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         num_processes=context.machine.num_training_processes,
     )
     shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
-    shutil.copyfile(folder / METRICS_NAME, context.path / METRICS_NAME)
+    for name in (METRICS_NAME, JOB_NAME):
+        shutil.copyfile(folder / name, context.path / name)
+    shutil.copytree(folder / TENSORBOARD_FOLDER, context.path / TENSORBOARD_FOLDER)
+    _tell(context)
     return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
 
 
-def read_curve(path: Path, event: str) -> list[dict[str, Any]]:
-    """The entries of one kind (``step``, ``eval``) in a ``metrics.jsonl``."""
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    return [entry for entry in entries if entry["event"] == event]
+def _tell(context: StageContext) -> None:
+    """Leave the run as a plot and a summary, which the stage's report shows."""
+    from tasks.common.training_plots import training_png  # matplotlib takes a second to import
+
+    log = TrainingLog.read(context.path / METRICS_NAME)
+    (context.path / PLOT_NAME).write_bytes(training_png(log))
+    (context.path / SUMMARY_NAME).write_text(summary_markdown(log), encoding="utf-8")
 
 
 class _Listener:
@@ -71,6 +81,12 @@ class _Listener:
                 self._context.log.info("%s", _step_line(event))
             case "eval":
                 self._context.log.info("%s", _eval_line(event))
+            case "early_stop":
+                self._context.log.info(
+                    "step %d: the held-out loss no longer falls; step %s was best, and is kept",
+                    event["step"],
+                    event["best_step"],
+                )
             case "resumed":
                 self._context.log.info("resumed at step %d", event["step"])
             case "checkpoint":
@@ -95,6 +111,8 @@ def _put_aside(workspace: Path, checkpoint: Path, aside: Path) -> list[str] | No
     kept = aside / checkpoint.relative_to(workspace)
     try:
         shutil.copytree(checkpoint, kept, copy_function=_link)
+        for best in (workspace / TRAIN_FOLDER / BEST_FOLDER).glob("step-*"):
+            shutil.copytree(best, aside / best.relative_to(workspace), copy_function=_link)
     except OSError:
         if _is_whole(checkpoint):
             raise
@@ -125,13 +143,18 @@ def _link(source: str, target: str) -> None:
 
 def _step_line(event: dict[str, Any]) -> str:
     extra = "".join(f", {k} {event[k]:.3f}" for k in ("accuracy", "margin") if k in event)
+    speed = event["tokens_per_second"]
     return (
         f"step {event['step']}/{event['steps']}: loss {event['loss']:.3f}{extra}, "
-        f"lr {event['lr']:.2e}, {event['tokens_per_second']:,} tokens/s, "
+        f"lr {event['lr']:.2e}, {f'{speed:,} tokens/s, ' if speed else ''}"
         f"{event['eta_seconds']:.0f} s to go"
     )
 
 
 def _eval_line(event: dict[str, Any]) -> str:
-    values = [f"{name} {value:.4f}" for name, value in event.items() if name.startswith("val_")]
+    values = [
+        f"{name} {value:.4f}"
+        for name, value in event.items()
+        if name.startswith("val_") and isinstance(value, float)
+    ]
     return f"step {event['step']}: " + ", ".join(values)

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.finetune import FinetuneParams
+
 
 class DpoConfig(BaseModel):
     """DPO (Rafailov et al. 2023, arXiv:2305.18290), with the input model as the reference."""
@@ -27,6 +29,7 @@ class DpoConfig(BaseModel):
     lr: float = Field(1e-4, gt=0, le=1, title="Learning rate")
     warmup_steps: int = Field(10, ge=0, title="Warm-up steps")
     weight_decay: float = Field(0.0, ge=0, title="Weight decay")
+    finetune: FinetuneParams = FinetuneParams()
     eval_every_steps: int = Field(50, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")

@@ -1,6 +1,7 @@
 """The dpo stage: a checkpoint and preferences in, an aligned checkpoint out."""
 
 from model.job import OptimConfig, RecordData, TrainJob
+from tasks.common.finetune import identity
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
 from tasks.dpo.config import DpoConfig
@@ -16,6 +17,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
             train=str(preferences.fetch("preferences-train.jsonl")),
             val=str(preferences.fetch("preferences-validation.jsonl")),
         ),
+        finetune=config.finetune.as_job(),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.max_tokens,
@@ -34,5 +36,10 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
 
 
 STAGE = Stage(
-    name="dpo", version=1, config=DpoConfig, inputs=("checkpoint", "preferences"), run=run
+    name="dpo",
+    version=1,
+    config=DpoConfig,
+    inputs=("checkpoint", "preferences"),
+    run=run,
+    identity=identity,
 )

@@ -18,6 +18,7 @@ from model import chat
 from model.checkpoint import load_model
 from model.generate import generate
 from model.language_model import LanguageModel
+from model.sampling import Sampling
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import pick_device
@@ -139,9 +140,9 @@ def _answers(
             model,
             prompts[start : start + ANSWERS_PER_BATCH],
             config.max_new_tokens,
-            temperature=config.temperature,
-            seed=config.seed,
+            Sampling(temperature=config.temperature, seed=config.seed),
             stop_ids=stops,
+            first_row=start,
         )
     return [
         {
@@ -195,7 +196,7 @@ def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 STAGE = Stage(
     name="evaluate",
-    version=4,
+    version=5,
     config=EvaluateConfig,
     inputs=("checkpoint", "tokens", "instructions"),
     run=run,

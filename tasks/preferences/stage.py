@@ -12,6 +12,7 @@ from model import chat
 from model.checkpoint import load_model
 from model.generate import generate
 from model.language_model import LanguageModel
+from model.sampling import Sampling
 from model.trainer import pick_device
 from tasks.common.judge import closeness
 from tasks.common.records import Record, read_records, split_validation, write_records
@@ -33,7 +34,7 @@ def run(context: StageContext, config: PreferencesConfig) -> Outcome:
     scores: list[float] = []
     for start in range(0, len(asked), PROMPTS_PER_BATCH):
         batch = asked[start : start + PROMPTS_PER_BATCH]
-        answers = _answers(model, tokenizer, batch, config, seed=config.seed + start)
+        answers = _answers(model, tokenizer, batch, config, start)
         pairs += _judged(batch, answers, config, scores)
         if start % (20 * PROMPTS_PER_BATCH) == 0:
             context.log.info("%d of %d prompts, %d pairs", start, len(asked), len(pairs))
@@ -60,9 +61,9 @@ def _answers(
     tokenizer: Tokenizer,
     batch: Sequence[Record],
     config: PreferencesConfig,
-    seed: int,
+    start: int,
 ) -> list[list[str]]:
-    """``samples_per_prompt`` answers to each prompt of the batch."""
+    """``samples_per_prompt`` answers to each prompt of the batch, ``start`` prompts in."""
     prompts = [
         chat.encode_prompt(tokenizer, record["prompt"])
         for record in batch
@@ -72,8 +73,8 @@ def _answers(
         model,
         prompts,
         config.max_new_tokens,
-        temperature=config.temperature,
-        seed=seed,
+        Sampling(temperature=config.temperature, seed=config.seed),
+        first_row=start * config.samples_per_prompt,
         stop_ids=[chat.special_id(tokenizer, token) for token in (chat.END, chat.EOS)],
     )
     texts = [chat.decode(tokenizer, ids).strip() for ids in made]
@@ -111,7 +112,7 @@ def _with_references(
 
 STAGE = Stage(
     name="preferences",
-    version=2,
+    version=3,
     config=PreferencesConfig,
     inputs=("checkpoint", "instructions"),
     run=run,

@@ -1,24 +1,132 @@
 """What a pretraining run is."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from model.architectures import PRESETS
+
+MODELS = [name for name, own in PRESETS.items() if own.get("architecture") != "encoder"]
+"""The shapes that learn to foretell the next token."""
+
+
+def _is_known(name: str) -> str:
+    if name not in MODELS:
+        raise ValueError(f"there is no model {name!r}; known: {', '.join(MODELS)}")
+    return name
+
+
+class OptimizerOptions(BaseModel):
+    """How weights move. The learning rate and its schedule are beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Optimizer")
+
+    kind: Literal["adamw", "muon"] = Field(
+        "adamw",
+        title="Optimizer",
+        description="muon: for the matrices inside the model, AdamW for the rest",
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, title="Beta 1", description="AdamW's momentum")
+    beta2: float = Field(0.95, ge=0, lt=1, title="Beta 2", description="AdamW's, of squares")
+    eps: float = Field(1e-8, gt=0, le=1e-3, title="Epsilon", description="AdamW's")
+    clip_norm: float = Field(
+        1.0, gt=0, title="Largest gradient norm", description="Longer gradients are shortened"
+    )
+    muon_momentum: float = Field(0.95, ge=0, lt=1, title="Muon's momentum")
+    adamw_lr_ratio: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        title="AdamW's learning rate beside Muon",
+        description="As a share of the learning rate",
+    )
+    width_base: int | None = Field(
+        None,
+        ge=1,
+        title="Width the rate was tuned at",
+        description="Of a narrower model; weights begin and move so that its best learning rate "
+        "holds (µP); empty: the rate is taken as it is",
+    )
+
+
+class LossOptions(BaseModel):
+    """What is made small."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Loss")
+
+    document_mask: bool = Field(
+        True,
+        title="Documents apart",
+        description="Documents packed into one row do not see each other",
+    )
+    z_loss: float = Field(
+        0.0, ge=0, le=1, title="Z-loss", description="1e-4 is usual where logits grow; 0: none"
+    )
+
+
+class StartOptions(BaseModel):
+    """A model to train on from; with none, training begins from nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Start from a model")
+
+    checkpoint: str = Field(
+        "",
+        title="Artifact",
+        pattern=r"^((pretrain|sft|dpo)/[0-9a-f]+)?$",
+        description="A model of the store, such as pretrain/0123456789abcdef; its tokenizer is "
+        "used, and its shape in place of Model",
+    )
+    folder: str = Field(
+        "",
+        title="Folder",
+        description="Or a checkpoint of your own, such as `bloomery import-hf` writes",
+    )
+    warmup_from: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="Warm-up begins at",
+        description="Share of the peak rate; empty: the final learning rate, which is where the "
+        "model's own training ended",
+    )
+    positions: Literal["as-trained", "yarn", "linear", "llama3", "theta"] = Field(
+        "as-trained",
+        title="Longer context",
+        description="How rotary positions are stretched where the sequence length exceeds the "
+        "model's context",
+    )
+    rope_theta: float | None = Field(
+        None,
+        gt=0,
+        title="New base of positions",
+        description="With theta; empty: as much larger as the longer context needs",
+    )
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a model to train on from."""
+        return bool(self.checkpoint or self.folder)
+
+    @model_validator(mode="after")
+    def _one_model(self) -> "StartOptions":
+        if self.checkpoint and self.folder:
+            raise ValueError("give start.checkpoint or start.folder, not both")
+        if self.rope_theta is not None and self.positions != "theta":
+            raise ValueError("rope_theta goes with positions = theta")
+        return self
 
 
 class PretrainConfig(BaseModel):
-    """Next-token training from nothing on a mixture of token shards."""
+    """Next-token training on a mixture of token shards, from nothing or from a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Pretraining")
 
-    model: Literal[
+    model: Annotated[str, AfterValidator(_is_known)] = Field(
         "llama-demo",
-        "llama-small",
-        "llama-base",
-        "gpt2-demo",
-        "gpt2-base",
-        "lstm-demo",
-        "lstm-small",
-    ] = Field("llama-demo", title="Model", description="A named shape; see model/architectures.py")
+        title="Model",
+        description="A named shape; see model/architectures.py",
+        json_schema_extra={"enum": MODELS},  # type: ignore[dict-item]
+    )
     steps: int = Field(1_000, ge=1, title="Steps", description="Optimizer steps")
     batch_size: int = Field(16, ge=1, title="Batch size", description="Sequences in one step")
     micro_batch_size: int | None = Field(
@@ -30,8 +138,21 @@ class PretrainConfig(BaseModel):
         0.1, ge=0, le=1, title="Final learning rate", description="As a share of the peak"
     )
     warmup_steps: int = Field(100, ge=0, title="Warm-up steps")
-    decay: Literal["cosine", "linear", "wsd", "constant"] = Field("cosine", title="Decay")
+    decay: Literal["cosine", "linear", "wsd", "constant"] = Field(
+        "cosine", title="Decay", description="wsd: stays at the peak, and falls at the end"
+    )
+    decay_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="Share of decay",
+        description="wsd: of the steps, at the end, in which the rate falls; empty: the "
+        "mixture's later phases, or a fifth where it has none",
+    )
     weight_decay: float = Field(0.1, ge=0, title="Weight decay")
+    optimizer: OptimizerOptions = OptimizerOptions()
+    loss: LossOptions = LossOptions()
+    start: StartOptions = StartOptions()
     eval_every_steps: int = Field(200, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(20, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")
@@ -40,3 +161,9 @@ class PretrainConfig(BaseModel):
     def train_tokens(self) -> int:
         """Tokens the run is trained on."""
         return self.steps * self.batch_size * self.seq_len
+
+    @model_validator(mode="after")
+    def _decay_share_has_a_use(self) -> "PretrainConfig":
+        if self.decay_share is not None and self.decay != "wsd":
+            raise ValueError(f"decay_share goes with decay = wsd, not with {self.decay}")
+        return self

@@ -1,15 +1,16 @@
-"""The pretrain stage: token shards in, a checkpoint folder out."""
+"""The pretrain stage: token shards, and perhaps a model to train on from, in; a checkpoint out."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from model.architectures import model_preset
 from model.job import MixturePhase, OptimConfig, PretrainData, TrainJob
 from model.tokens import TokenShard
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
-from tasks.common.stage import Outcome, Stage, StageContext
+from tasks.common.stage import SUMMARY_NAME, Outcome, Stage, StageContext
 from tasks.common.training import train
 from tasks.pretrain.config import PretrainConfig
+from tasks.pretrain.schedule import Phase, first_decay_step, schedule_markdown
+from tasks.pretrain.start import base_folder, identity, where_to_begin
 
 
 def run(context: StageContext, config: PretrainConfig) -> Outcome:
@@ -23,53 +24,75 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
     _warn_of_length(context, mixture["phases"], config.train_tokens)
     shards = {
         name: [str(folder / n) for n in tokens.names(".bin", f"{TRAIN}/{portions[name]}")]
-        for name in sorted(set().union(*(weights for _, weights in phases)))
+        for name in sorted(set().union(*(phase.weights for phase in phases)))
     }
     can_evaluate = sum(row["validation_tokens"] for row in groups) > config.seq_len
-    val = [
-        str(folder / name)
+    val = {
+        row["group"]: [str(folder / n) for n in shard_names(tokens, VALIDATION, row, ".bin")]
         for row in (groups if can_evaluate else [])
-        for name in shard_names(tokens, VALIDATION, row, ".bin")
-    ]
+    }
     vocab_size = next(TokenShard(paths[0]).vocab_size for paths in shards.values())
+    optim = make_optim(config, first_decay_step(config, phases, context.log))
     job = TrainJob(
         objective="pretrain",
-        model=model_preset(config.model, vocab_size, config.seq_len),
+        **where_to_begin(config, base_folder(context, config), folder, vocab_size),
         tokenizer=str(folder / "tokenizer.json"),
         data=PretrainData(
             groups=shards,
-            weights=phases[0][1],
+            weights=phases[0].weights,
             val=val,
-            phases=[MixturePhase(first_step=step, weights=own) for step, own in phases[1:]],
+            phases=[MixturePhase(first_step=p.first_step, weights=p.weights) for p in phases[1:]],
         ),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.seq_len,
         batch_size=config.batch_size,
         micro_batch_size=config.micro_batch_size,
-        optim=OptimConfig(
-            lr=config.lr,
-            min_lr_ratio=config.min_lr_ratio,
-            warmup_steps=config.warmup_steps,
-            decay=config.decay,
-            weight_decay=config.weight_decay,
-        ),
+        document_mask=config.loss.document_mask,
+        z_loss=config.loss.z_loss,
+        optim=optim,
         seed=config.seed,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
     )
+    summary = schedule_markdown(job.steps, config.batch_size * config.seq_len, phases, optim)
+    context.log.info("the plan of the run:\n%s", summary)
+    (context.path / SUMMARY_NAME).write_text(summary + "\n")
     return train(context, job)
+
+
+def make_optim(config: PretrainConfig, decay_from: int | None) -> OptimConfig:
+    """The engine's optimizer settings; ``decay_from`` is the first step of a falling rate."""
+    own, start = config.optimizer, config.start
+    warmup_from = 0.0
+    if start.is_given:
+        warmup_from = config.min_lr_ratio if start.warmup_from is None else start.warmup_from
+    return OptimConfig(
+        kind=own.kind,
+        lr=config.lr,
+        adamw_lr_ratio=own.adamw_lr_ratio,
+        muon_momentum=own.muon_momentum,
+        min_lr_ratio=config.min_lr_ratio,
+        warmup_steps=config.warmup_steps,
+        warmup_from_ratio=warmup_from,
+        decay=config.decay,
+        wsd_first_decay_step=decay_from,
+        weight_decay=config.weight_decay,
+        betas=(own.beta1, own.beta2),
+        eps=own.eps,
+        clip_norm=own.clip_norm,
+    )
 
 
 def phase_schedule(
     phases: Sequence[Mapping[str, Any]], trainable: Collection[str], num_steps: int
-) -> list[tuple[int, dict[str, float]]]:
-    """(first step, weights of portions) of each phase that gets a step of the run.
+) -> list[Phase]:
+    """Each phase of the mixture that gets a step of the run.
 
     A phase's part of the steps is its part of the target tokens: less than its nominal share where
     its documents are at their epoch limits.
     """
-    found: list[tuple[int, dict[str, float]]] = []
+    found: list[Phase] = []
     total, past = sum(phase["target_tokens"] for phase in phases), 0
     for phase in phases:
         weights = {n: weight for n, weight in phase["weights"].items() if n in trainable and weight}
@@ -79,10 +102,10 @@ def phase_schedule(
                 "pretrain.seq_len, bring more documents or choose less narrowly"
             )
         first_step = round(past / total * num_steps)
-        if found and found[-1][0] == first_step:
+        if found and found[-1].first_step == first_step:
             found.pop()  # the phase before is shorter than half a step
         if first_step < num_steps:
-            found.append((first_step, weights))
+            found.append(Phase(first_step, weights, phase["name"]))
         past += phase["target_tokens"]
     return found
 
@@ -124,4 +147,11 @@ def _trainable(
     return chosen
 
 
-STAGE = Stage(name="pretrain", version=4, config=PretrainConfig, inputs=("tokens",), run=run)
+STAGE = Stage(
+    name="pretrain",
+    version=5,
+    config=PretrainConfig,
+    inputs=("tokens", "checkpoint"),
+    run=run,
+    identity=identity,
+)

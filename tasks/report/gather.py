@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from statistics import median
 from typing import Any
 
 from tasks.common.manifest import Manifest
@@ -10,7 +9,8 @@ from tasks.common.mixture import read_mixture
 from tasks.common.records import Record, read_records
 from tasks.common.shard import read_tables
 from tasks.common.store import Artifact
-from tasks.common.training import METRICS_NAME, read_curve
+from tasks.common.training import METRICS_NAME
+from tasks.common.training_log import TrainingLog
 from tasks.report.config import ReportConfig
 
 EXCERPT_CHARS = 300
@@ -77,25 +77,59 @@ def mixture_table(tokens: Artifact, seen: Mapping[str, int]) -> Any:
     ]
 
 
-def curves(training: Sequence[Artifact]) -> list[Values]:
-    """Loss by step of each training stage, with the held-out loss beside it."""
-    found = []
-    for artifact in training:
-        if artifact.ref.stage not in TRAINING_STAGES:
-            continue
-        path = artifact.fetch(METRICS_NAME)
-        steps, evals = read_curve(path, "step"), read_curve(path, "eval")
-        found.append(
+def training_logs(training: Sequence[Artifact]) -> dict[str, TrainingLog]:
+    """What each training stage said, in the order of stages."""
+    return {
+        artifact.ref.stage: TrainingLog.read(artifact.fetch(METRICS_NAME))
+        for artifact in training
+        if artifact.ref.stage in TRAINING_STAGES
+    }
+
+
+def training_table(logs: Mapping[str, TrainingLog]) -> list[Values]:
+    """One row a training stage: how long, how fast, how good."""
+    rows = []
+    for stage, log in logs.items():
+        done = log.last("done")
+        rows.append(
             {
-                "stage": artifact.ref.stage,
-                "steps": [entry["step"] for entry in steps],
-                "loss": [entry["loss"] for entry in steps],
-                "eval_steps": [entry["step"] for entry in evals],
-                "eval_loss": [entry["val_loss"] for entry in evals],
-                "tokens_per_second": _usual_speed(steps),
+                "stage": stage,
+                "steps": done.get("step", 0),
+                "best_step": done.get("best_step"),
+                "stopped_early": done.get("stopped_early", False),
+                "tokens": sum(done.get("tokens", {}).values()),
+                "val_loss": done.get("val_loss"),
+                # The median of the speeds that were logged: all tokens over the last attempt's time
+                # would count what earlier attempts trained.
+                "tokens_per_second": log.usual("tokens_per_second") or 0.0,
+                "mfu": log.usual("mfu"),
+                "data_wait_share": log.usual("data_wait_share"),
+                "peak_memory_bytes": log.last("step").get("peak_memory_bytes"),
             }
         )
-    return found
+    return rows
+
+
+def held_out_groups(logs: Mapping[str, TrainingLog]) -> Values:
+    """The base model's held-out groups: in what they are measured, and at each end of training."""
+    unit, measured = logs["pretrain"].by_group() if "pretrain" in logs else ("", [])
+    groups = measured[-1][1] if measured else {}
+    return {
+        "unit": unit,
+        "rows": [
+            {"group": group, "first": measured[0][1].get(group, last), "last": last}
+            for group, last in groups.items()
+        ],
+    }
+
+
+def training_samples(logs: Mapping[str, TrainingLog]) -> list[Values]:
+    """What each model wrote at the end of its training."""
+    return [
+        {"stage": stage, "step": event["step"], "samples": event["samples"]}
+        for stage, log in logs.items()
+        if (event := log.last("samples"))
+    ]
 
 
 def answers(scores: Sequence[Artifact], num_samples: int) -> list[Values]:
@@ -133,13 +167,6 @@ def stage_times(manifests: Sequence[Manifest]) -> list[Values]:
         }
         for m in sorted(manifests, key=lambda m: m.provenance.started_at)
     ]
-
-
-def _usual_speed(steps: Sequence[Values]) -> float:
-    """The median of the logged speeds: total tokens over the last attempt's time would count what
-    earlier attempts trained."""
-    speeds = [entry["tokens_per_second"] for entry in steps]
-    return float(median([speed for speed in speeds if speed is not None] or [0.0]))
 
 
 def _question(record: Record) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -11,22 +11,26 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from tasks.common import training_plots
+from tasks.common.training_log import TrainingLog
+from tasks.common.training_plots import EMBER, IRON
+
 plt.rcParams.update({"svg.hashsalt": "bloomery", "font.size": 9, "axes.spines.top": False})
 plt.rcParams.update({"axes.spines.right": False, "svg.fonttype": "none"})
-IRON, EMBER, ASH = "#2f4b5c", "#d9622b", "#9aa5ab"
 
 
-def loss_figure(curves: Sequence[dict[str, Any]]) -> Figure:
-    """Training and held-out loss by step, one panel a stage."""
-    figure, axes = plt.subplots(1, max(1, len(curves)), figsize=(10, 3), squeeze=False)
-    for axis, curve in zip(axes[0], curves, strict=False):
-        axis.plot(curve["steps"], curve["loss"], color=ASH, lw=0.8, label="training")
-        axis.plot(
-            curve["eval_steps"], curve["eval_loss"], color=EMBER, marker="o", ms=3, label="held out"
-        )
-        axis.set(title=curve["stage"], xlabel="step", ylabel="loss, nats a token")
-        axis.legend(frameon=False)
-    figure.tight_layout()
+def loss_figure(logs: Mapping[str, TrainingLog]) -> Figure:
+    """Training and held-out loss by step, one panel a stage; below, learning rate and gradient
+    norm, and speed."""
+    panels = (training_plots.losses, training_plots.rates, training_plots.speed)
+    figure, axes = plt.subplots(
+        len(panels), max(1, len(logs)), figsize=(10, 7), squeeze=False, layout="constrained"
+    )
+    for column, (stage, log) in enumerate(logs.items()):
+        for draw, row in zip(panels, axes, strict=True):
+            draw(row[column], log)
+        axes[0][column].set_title(stage)
+        axes[-1][column].set_xlabel("step")
     return figure
 
 

@@ -20,14 +20,19 @@ INPUTS = ("data", "training", "scores", "comparison")
 
 def run(context: StageContext, config: ReportConfig) -> Outcome:
     """Draw the funnel, the mixture, the losses, the scores, the answers and the times."""
-    values = _values(context, config)
+    logs = gather.training_logs(context.inputs["training"])
+    values = _values(context, config) | {
+        "training": gather.training_table(logs),
+        "held_out": gather.held_out_groups(logs),
+        "samples": gather.training_samples(logs),
+    }
     figures = {"funnel_svg": plots.funnel_figure(values["funnel"])}
-    figures["loss_svg"] = plots.loss_figure(values["curves"])
+    figures["loss_svg"] = plots.loss_figure(logs)
     if values["duplicates"]:
         figures["curve_svg"] = plots.curve_figure(values["duplicates"]["near_copies"])
     if all(model.get("multiple_choice") for model in values["models"]):
         figures["accuracy_svg"] = plots.accuracy_figure(values["models"])
-    pictures = {"loss_png": plots.as_data_url(plots.loss_figure(values["curves"]))}
+    pictures = {"loss_png": plots.as_data_url(plots.loss_figure(logs))}
     if values["duplicates"]:
         curve = plots.curve_figure(values["duplicates"]["near_copies"])
         pictures["curve_png"] = plots.as_data_url(curve)
@@ -48,7 +53,6 @@ def _values(context: StageContext, config: ReportConfig) -> dict[str, Any]:
         "duplicates": gather.near_copies(data),
         "mixture": gather.mixture_table(by_stage["tokens"], pretraining["tokens"]),
         "phases": phase_rows(read_mixture(by_stage["tokens"])),
-        "curves": gather.curves(training),
         "models": [
             {"name": a.manifest.label, "artifact": str(a.ref), **a.manifest.metrics} for a in scores
         ],
@@ -105,13 +109,19 @@ def _render(name: str, values: dict[str, Any], folder: Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["cell"] = _cell
+    environment.filters["figure"] = _figure
     values = {"accuracy_svg": ""} | values
     (folder / name).write_text(environment.get_template(f"{name}.j2").render(values))
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, max_chars: int = 200) -> str:
     """Text that cannot end a Markdown table's cell."""
-    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:200]
+    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:max_chars]
 
 
-STAGE = Stage(name="report", version=4, config=ReportConfig, inputs=INPUTS, run=run)
+def _figure(value: float | None, pattern: str) -> str:
+    """A number, or a dash where there is none."""
+    return "—" if value is None else pattern % value
+
+
+STAGE = Stage(name="report", version=5, config=ReportConfig, inputs=INPUTS, run=run)

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.finetune import FinetuneParams
+
 
 class SftConfig(BaseModel):
     """Training on what the assistant says in conversations, and on nothing else."""
@@ -17,6 +19,7 @@ class SftConfig(BaseModel):
     lr: float = Field(5e-4, gt=0, le=1, title="Learning rate")
     warmup_steps: int = Field(20, ge=0, title="Warm-up steps")
     weight_decay: float = Field(0.0, ge=0, title="Weight decay")
+    finetune: FinetuneParams = FinetuneParams()
     eval_every_steps: int = Field(100, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")

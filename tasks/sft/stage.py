@@ -1,6 +1,7 @@
 """The sft stage: a checkpoint and conversations in, a checkpoint that answers out."""
 
 from model.job import OptimConfig, RecordData, TrainJob
+from tasks.common.finetune import identity
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
 from tasks.sft.config import SftConfig
@@ -16,6 +17,7 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
             train=str(instructions.fetch("sft-train.jsonl")),
             val=str(instructions.fetch("sft-validation.jsonl")),
         ),
+        finetune=config.finetune.as_job(),
         out_dir=str(context.path),
         steps=config.steps,
         seq_len=config.max_tokens,
@@ -32,5 +34,10 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
 
 
 STAGE = Stage(
-    name="sft", version=2, config=SftConfig, inputs=("checkpoint", "instructions"), run=run
+    name="sft",
+    version=2,
+    config=SftConfig,
+    inputs=("checkpoint", "instructions"),
+    run=run,
+    identity=identity,
 )

@@ -1,13 +1,29 @@
 """What a tokenizer is made like."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class TokenizerConfig(BaseModel):
-    """Byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2)."""
+    """Byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2), or bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokenizer")
 
+    kind: Literal["bpe", "bytes"] = Field(
+        "bpe",
+        title="Kind",
+        description=(
+            "bytes: no vocabulary, every byte a token (263 entries); the other fields then say "
+            "nothing. Goes with the model bytes-demo, longer train.seq_len, mix.bytes_per_token = 1"
+        ),
+    )
+    adopt: str = Field(
+        "",
+        title="Adopt",
+        description="A tokenizer.json, or a checkpoint's folder, to use as it is; empty: learn "
+        "one as the other fields say",
+    )
     vocab_size: int = Field(
         4096, ge=320, le=262_144, title="Vocabulary size", description="Entries, special ones too"
     )

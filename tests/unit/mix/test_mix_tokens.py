@@ -63,13 +63,14 @@ def test_the_table_counts_the_tokens_that_are_there(tokens: Artifact):
 def test_a_run_draws_its_targets_to_within_a_batch(tokens: Artifact):
     table = json.loads(tokens.fetch("mixture.json").read_text())
     portions = {p["name"]: p for row in table["groups"] for p in row["portions"]}
-    (_, weights), *phases = phase_schedule(table["phases"], portions, STEPS)
+    first, *later = phase_schedule(table["phases"], portions, STEPS)
+    phases = [(phase.first_step, phase.weights) for phase in later]
     folder = tokens.folder()
     shards = {
         name: [folder / n for n in tokens.names(".bin", f"train/{own['folder']}")]
         for name, own in portions.items()
     }
-    loader = PackedLoader(shards, weights, SEQ_LEN, BATCH_SIZE, seed=0, phases=phases)
+    loader = PackedLoader(shards, first.weights, SEQ_LEN, BATCH_SIZE, seed=0, phases=phases)
     for _ in range(STEPS):
         loader.next_batch()
     assert sum(row["target_tokens"] for row in table["groups"]) == pytest.approx(BUDGET, abs=3)
@@ -100,9 +101,9 @@ def test_a_scarce_phase_gets_no_more_steps_than_its_epochs_allow():
     )
     assert [phase["target_tokens"] for phase in table["phases"]] == [800_000, 40_000]
     num_steps = 840  # of a thousand tokens
-    (_, main), (first_step, anneal) = phase_schedule(table["phases"], {"best", "web"}, num_steps)
-    assert (set(main), set(anneal)) == ({"web"}, {"best"})
-    assert (num_steps - first_step) * 1_000 == 4 * 10_000
+    main, anneal = phase_schedule(table["phases"], {"best", "web"}, num_steps)
+    assert (set(main.weights), set(anneal.weights)) == ({"web"}, {"best"})
+    assert (num_steps - anneal.first_step) * 1_000 == 4 * 10_000
 
 
 def test_the_table_is_printed_on_the_command_line(tokens: Artifact):

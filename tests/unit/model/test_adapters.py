@@ -10,12 +10,13 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from model.adapters import add_adapters, load_peft, merged, save_peft, trained_state
+from model.adapters import add_adapters, merged, trained_state
 from model.architectures import ModelConfig
 from model.checkpoint import load_model
 from model.decoder import Decoder
 from model.huggingface import to_huggingface
 from model.job import PROJECTIONS, FinetuneConfig
+from model.peft_format import load_peft, save_peft
 from model.trainer import Trainer, train
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True, "n_kv_heads": 4}

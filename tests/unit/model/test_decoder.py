@@ -67,6 +67,7 @@ def test_one_batch_can_be_learned_by_heart(tiny):
     ("preset", "vocab_size", "millions"),
     [
         ("llama-demo", 4096, 2.9),
+        ("bytes-demo", 263, 2.9),
         ("llama-small", 16_384, 32.1),
         ("llama-base", 50_304, 121),
         ("gpt2-base", 50_257, 124.4),

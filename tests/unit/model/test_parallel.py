@@ -46,6 +46,7 @@ GPT2 = ModelConfig(
     mlp="gelu",
     bias=True,
 )
+RECOMPUTE = {"activation_checkpointing": "full"}
 LSTM = LstmConfig(**VOCAB, width=24, n_layers=2)
 BERT = EncoderConfig(**VOCAB, width=32, n_layers=2, n_heads=4, mlp_width=48)
 
@@ -55,8 +56,14 @@ CASES = {
     "ddp-lstm": (2, "pretrain", DDP, ADAMW, {"model": LSTM}),
     "ddp-bert": (2, "mlm", DDP, ADAMW, {"model": BERT}),
     "ddp-pairs": (4, "dpo", DDP, ADAMW, {"batch_size": 3}),
-    "fsdp": (4, "sft", FSDP, ADAMW, {}),
-    "fsdp-muon": (2, "pretrain", FSDP, MUON, {"model": RICH}),
+    "fsdp": (
+        4,
+        "sft",
+        FSDP,
+        ADAMW,
+        {"activation_checkpointing": "full", "sample_prompts": ["ash"]},
+    ),
+    "fsdp-muon": (2, "pretrain", FSDP, MUON, {"model": RICH, "early_stop_patience": 2}),
     "fsdp-pairs": (2, "dpo", FSDP, ADAMW, {"batch_size": 3}),
     "fsdp-lora": (2, "sft", FSDP, ADAMW, {"finetune": LORA}),
     "fsdp-replicas": (4, "sft", ParallelConfig(data="fsdp", replicas=2), ADAMW, {}),
@@ -70,7 +77,7 @@ CASES = {
 def outcome(job: TrainJob) -> tuple[dict[str, torch.Tensor], list[dict]]:
     folder = Path(job.out_dir)
     events = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    told = [e for e in events if e["event"] in ("start", "step", "eval")]
+    told = [e for e in events if e["event"] in ("start", "step", "eval", "samples")]
     return load_file(folder / "final" / "model.safetensors"), told
 
 

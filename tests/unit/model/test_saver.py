@@ -51,17 +51,17 @@ def test_the_step_does_not_wait_for_the_disk_and_the_bits_are_of_their_step(
     tmp_path, trained, slow_disk
 ):
     saved = []
-    saver = Saver(tmp_path, Layout(), lambda step, path: saved.append((step, path)))
+    saver = Saver(tmp_path, Layout())
     before = {name: t.clone() for name, t in trained[0].state_dict().items()}
     moment = trained[1].state_dict()["state"][0]["exp_avg"].clone()
-    saver.save(1, *trained, {})
+    saver.save(1, *trained, {}, saved.append)
     train_a_step(*trained)  # while nothing is on the disk
     saver.check()
     assert saved == []
     assert latest_checkpoint(tmp_path) is None
     slow_disk.set()
     saver.wait()
-    assert saved == [(1, latest_checkpoint(tmp_path))]
+    assert saved == [latest_checkpoint(tmp_path)]
     written = load_file(tmp_path / "step-00000001" / "model.safetensors")
     assert all(torch.equal(written[name], t) for name, t in before.items())
     assert not torch.equal(written["embed.weight"], trained[0].embed.weight)

@@ -1,0 +1,88 @@
+"""The watch for overfitting: stop when held-out loss no longer falls, and keep the best model.
+
+In: the figures of evaluations, in their order. Out: whether to stop, and the best model in
+``out_dir/best/step-…``, which becomes the job's result. What the watch remembers is plain and goes
+into checkpoints, so that a run that was interrupted stops where an undisturbed one does.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Export = Callable[[Path], object]
+"""Writes the model, as it is now, to a folder."""
+
+
+class EarlyStop:
+    """Off without ``patience``: it is never over, and the last model is the result."""
+
+    def __init__(self, out_dir: str | Path, patience: int | None, min_delta: float) -> None:
+        self.folder, self.patience, self.min_delta = Path(out_dir) / "best", patience, min_delta
+        self.best: dict[str, Any] = {}
+        """Figures of the best evaluation, its step among them; empty before the first."""
+        self.num_without_gain = 0
+        """Evaluations since the best one."""
+        self._saved_step: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether so many evaluations in a row brought no gain."""
+        return self.patience is not None and self.num_without_gain >= self.patience
+
+    def look(self, step: int, figures: Mapping[str, Any], export: Export) -> None:
+        """Take in one more evaluation, and keep the model where there is a gain: a ``val_loss``
+        lower than the best by more than ``min_delta``."""
+        if self.patience is None:
+            return
+        loss, to_beat = figures["val_loss"], self.best.get("val_loss", math.inf) - self.min_delta
+        if not loss < to_beat:  # nor is a NaN a gain
+            self.num_without_gain += 1
+            return
+        self.best, self.num_without_gain = {"step": step, **figures}, 0
+        export(self._of(step))
+
+    def finish(self, final: Path, export: Export) -> dict[str, Any]:
+        """Leave the result in ``final``, whole or not at all; the figures that are its own."""
+        if self.patience is None or not self.best:
+            export(final)
+            return {}
+        best = self._of(self.best["step"])
+        if not best.is_dir():
+            raise ValueError(
+                f"{best}, the best model of this run, is gone: start afresh in another out_dir, or "
+                "set early_stop_patience to null to take the last model"
+            )
+        partial = final.with_name(f".{final.name}.part")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(best, partial)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+        figures = {name: value for name, value in self.best.items() if name != "step"}
+        return {"best_step": self.best["step"], "stopped_early": self.is_over, **figures}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {"best": self.best, "num_without_gain": self.num_without_gain}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        self.best = dict(state.get("best", {}))
+        self.num_without_gain = int(state.get("num_without_gain", 0))
+        self._saved_step = self.best.get("step")
+
+    def saved(self, state: Mapping[str, Any]) -> None:
+        """A checkpoint with ``state`` was written: best models that neither it nor the one before
+        it speaks of can go, but for one found since. The one before is needed where this one turns
+        out to be damaged."""
+        step = state["best"].get("step")
+        named = (step, self._saved_step, self.best.get("step"))
+        kept = {self._of(s) for s in named if s is not None}
+        for folder in self.folder.glob("step-*"):
+            if folder not in kept:
+                shutil.rmtree(folder)
+        self._saved_step = step
+
+    def _of(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"

@@ -1,0 +1,141 @@
+"""Needles in a haystack: does a model find a fact wherever it stands in a long text?
+
+In: a model, running text as token ids, lengths and depths. Out: how often the model says the
+number that a sentence in the text gives for a name, greedily, by length and depth. Beside the
+sentence asked for stand others of its kind, so that the name has to be read (Hsieh et al. 2024,
+arXiv:2404.06654, the multi-key variant).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from tokenizers import Tokenizer
+
+from model import chat
+from model.language_model import LanguageModel
+from model.score import Request, loglikelihoods
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Sentences that give a value for a name, and the question about one."""
+
+    sentence: str
+    question: str
+    """The sentence up to the value; what it ends with is the answer."""
+    names: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def draw(self, rng: random.Random, num_facts: int) -> list[tuple[str, str]]:
+        """Different names and different values."""
+        names, values = (rng.sample(own, num_facts) for own in (self.names, self.values))
+        return list(zip(names, values, strict=True))
+
+
+CITIES = (
+    *("Athens", "Berlin", "Cairo", "Dublin", "Geneva", "Havana", "Jakarta", "Lisbon", "London"),
+    *("Madrid", "Moscow", "Nairobi", "Oslo", "Paris", "Prague", "Quito", "Riga", "Rome", "Seoul"),
+    *("Sydney", "Tokyo", "Tunis", "Vienna", "Warsaw"),
+)
+NUMBERS = Facts(
+    sentence=" The secret number of {name} is {value}.",
+    question=" The secret number of {name} is",
+    names=CITIES,
+    values=tuple(map(str, range(1_000, 10_000))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How often the fact was found at one length and depth."""
+
+    length: int
+    """Tokens of the text, the question and its answer included."""
+    depth: float
+    """Where the fact stands: 0 at the beginning, 1 right before the question."""
+    num_right: int
+    num_asked: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the questions answered as the text says."""
+        return self.num_right / self.num_asked
+
+
+def find_needles(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    haystack: Sequence[int],
+    lengths: Sequence[int],
+    depths: Sequence[float],
+    facts: Facts = NUMBERS,
+    *,
+    num_asked: int = 10,
+    num_others: int = 3,
+    seed: int = 0,
+) -> list[Cell]:
+    """Ask ``num_asked`` questions at every length and depth.
+
+    Raises:
+        ValueError: a length beyond the model's, too short for the facts, or a haystack shorter
+            than it.
+    """
+    if too_long := [n for n in lengths if n > model.config.max_seq_len + 1]:
+        raise ValueError(
+            f"needle lengths {too_long} are beyond the model's max_seq_len = "
+            f"{model.config.max_seq_len}: ask for shorter ones, or lengthen its context"
+        )
+    cells = []
+    for length in lengths:
+        for depth in depths:
+            rng = random.Random(f"{seed} {length} {depth}")
+            asked = [
+                needle_request(tokenizer, haystack, length, depth, facts, num_others, rng)
+                for _ in range(num_asked)
+            ]
+            found = loglikelihoods(model, tokenizer, asked)
+            num_right = sum(is_likeliest for *_, is_likeliest in found)
+            cells.append(Cell(length, depth, num_right, num_asked))
+    return cells
+
+
+def needle_request(
+    tokenizer: Tokenizer,
+    haystack: Sequence[int],
+    length: int,
+    depth: float,
+    facts: Facts,
+    num_others: int,
+    rng: random.Random,
+) -> Request:
+    """A document with facts in it that ends in a question, and the answer: ``length`` ids."""
+    drawn = facts.draw(rng, 1 + num_others)
+    name, value = drawn[0]
+    question = chat.encode_text(tokenizer, facts.question.format(name=name))
+    answer = chat.encode_text(tokenizer, f" {value}")
+    sentences = [
+        chat.encode_text(tokenizer, facts.sentence.format(name=name, value=value))
+        for name, value in drawn
+    ]
+    room = length - 1 - len(question) - len(answer) - sum(map(len, sentences))
+    if room < 0 or room > len(haystack):
+        raise ValueError(
+            f"a text of {length} tokens needs {length - room} for its facts and the rest from a "
+            f"haystack of {len(haystack)}: ask for longer texts, or give a longer haystack"
+        )
+    start = rng.randrange(len(haystack) - room + 1)
+    places = [round(depth * room), *sorted(rng.randint(0, room) for _ in range(num_others))]
+    # At its depth the fact asked for is the outermost, so that 0 is the first and 1 the last.
+    is_outer = -1 if depth < 0.5 else 1
+    order = sorted(range(len(places)), key=lambda i: (places[i], is_outer if i == 0 else 0))
+    ids, done = [chat.special_id(tokenizer, chat.BOS)], 0
+    for index in order:
+        ids += [*haystack[start + done : start + places[index]], *sentences[index]]
+        done = places[index]
+    return [*ids, *haystack[start + done : start + room], *question], answer
+
+
+def as_plain(cells: Sequence[Cell]) -> list[dict[str, float]]:
+    """For a file."""
+    return [asdict(cell) | {"accuracy": cell.accuracy} for cell in cells]
