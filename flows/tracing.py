@@ -133,6 +133,9 @@ def _plain(value: Any) -> str:
 @click.option(
     "--sources", "listed", flag_value="sources", help="The same by source, subject and licence."
 )
+@click.option(
+    "--skipped", "listed", flag_value="skipped", help="Those in batches that training left out."
+)
 @store_option
 @json_option
 def lineage(
@@ -149,6 +152,7 @@ def lineage(
     bloomery lineage model/demo                 the artifacts behind a model
     bloomery lineage model/demo --sources       the sources and licences behind it, counted
     bloomery lineage model/demo --urls --json   every document behind it, one JSON object a line
+    bloomery lineage model/demo --skipped       documents in batches that training left out
     bloomery lineage --url example.org          which artifacts and models have seen a site
     """
     if bool(artifact) == bool(url):
@@ -161,6 +165,8 @@ def lineage(
     found = store_at(store)
     if url:
         _lineage_of_url(found, url, as_json)
+    elif artifact and listed == "skipped":
+        _left_out(found, artifact, as_json)
     elif artifact and listed:
         _documents_behind(found, artifact, listed, as_json)
     elif artifact:
@@ -210,6 +216,14 @@ def print_footprints(footprints: "Sequence[Footprint]") -> None:
             for f in footprints
         ),
     )
+
+
+def _left_out(store: "Store", artifact: str, as_json: bool) -> None:
+    from tasks.common.left_out import as_lines, documents_left_out
+
+    rows = documents_left_out(store, list(store.manifests()), store.resolve(artifact))
+    for line in as_lines(rows, as_json=as_json):
+        click.echo(line)
 
 
 def _documents_behind(store: "Store", artifact: str, listed: str, as_json: bool) -> None:

@@ -33,6 +33,8 @@ class TokenBatch:
     targets_BT: Tensor
     mask_BT: Tensor | None
     lengths: tuple[int, ...]
+    origins: tuple[Any, ...] = ()
+    """Where each sample is from, in its loader's terms; parts of a batch do not carry it."""
 
     @property
     def num_tokens(self) -> int:
@@ -86,6 +88,11 @@ class Loader(Protocol):
 
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """One fixed pass for evaluation, always the same. Does not move the loader."""
+        ...
+
+    def documents(self, batch: TokenBatch) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        """What a whole batch of this loader was made of: of each file the documents, by index in a
+        token shard, by id in a file of records."""
         ...
 
     def epochs(self) -> dict[str, float]:

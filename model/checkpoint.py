@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from model.adapters import (
 from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
 from model.decoder import Decoder
+from model.disk import room_for, telling_when_full
 from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
@@ -42,6 +44,7 @@ from model.snapshot import (
     Layout,
     Snapshot,
     restore_generators,
+    restore_kept,
     restore_model,
     restore_optimizer,
     take_snapshot,
@@ -51,6 +54,7 @@ KEEP = 2
 FINETUNE_NAME = "finetune.json"
 ADAPTER_NAME = "adapter"
 _CHECKSUMS = "checksums.json"
+_SMALL_FILES_BYTES = 1 << 16  # configuration, counters and checksums, generously
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Checkpoint:
     step: int
     state: dict[str, Any]
     """The trainer's counters and the loader's state, as they were given."""
+    tensors: dict[str, Tensor]
+    """What else was given to be kept, such as averages of weights."""
 
 
 def save_checkpoint(
@@ -68,28 +74,48 @@ def save_checkpoint(
     model: LanguageModel,
     optimizer: AnyOptimizer,
     state: dict[str, Any],
+    tensors: Mapping[str, Tensor] | None = None,
+    reach_steps: int | None = None,
     layout: Layout | None = None,
 ) -> Path:
     """Write ``folder/step-…`` whole or not at all, then drop all but the newest two.
 
-    With several ranks all must call it, and it comes back when all have written."""
-    return write_snapshot(folder, take_snapshot(step, model, optimizer, state, layout or Layout()))
+    With several ranks all must call it, and it comes back when all have written.
+
+    Args:
+        tensors: more to keep, each laid out as the parameter of its name.
+        reach_steps: keep the newest that is so many steps older, too, to go back to.
+
+    Raises:
+        DiskFullError: there is no room; what was there before still is.
+    """
+    snapshot = take_snapshot(step, model, optimizer, state, layout or Layout(), tensors)
+    return write_snapshot(folder, snapshot, reach_steps)
 
 
-def write_snapshot(folder: str | Path, snapshot: Snapshot) -> Path:
-    """Write ``folder/step-…`` whole or not at all, then drop all but the newest two."""
+def write_snapshot(folder: str | Path, snapshot: Snapshot, reach_steps: int | None = None) -> Path:
+    """As ``save_checkpoint``, of what has been taken."""
     ranks = snapshot.ranks
     final = checkpoint_path(folder, snapshot.step)
-    partial = final.with_name(f".{final.name}.part")
-    with ranks.saving_together():
+    partial = _partial(final)
+    num_bytes = _num_bytes(snapshot.model, snapshot.trainer)
+    try:
+        with ranks.saving_together(), room_for("a checkpoint", final, num_bytes):
+            if ranks.rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        with ranks.saving_together(), telling_when_full("a checkpoint", final, num_bytes):
+            _write_own(partial, snapshot)
+        with ranks.saving_together(), telling_when_full("a checkpoint", final, num_bytes):
+            if ranks.rank == 0:
+                _commit(partial, final, ranks.world)
+    except BaseException:
         if ranks.rank == 0:
             shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-    with ranks.saving_together():
-        _write_own(partial, snapshot)
-    with ranks.saving_together():
-        if ranks.rank == 0:
-            _commit(partial, final, ranks.world)
+        raise
+    if ranks.rank == 0:
+        for old in _superseded(_step_folders(folder), reach_steps):
+            shutil.rmtree(old)
     return final
 
 
@@ -118,23 +144,56 @@ def load_checkpoint(
     state = json.loads((path / "trainer.json").read_text())
     restore_optimizer(model, optimizer, tensors, layout.cuts)
     restore_generators(tensors, state.pop("rng"), layout.ranks.rank)
-    return Checkpoint(step=state.pop("step"), state=state)
+    kept = restore_kept(tensors, layout.cuts)
+    return Checkpoint(step=state.pop("step"), state=state, tensors=kept)
 
 
-def latest_checkpoint(folder: str | Path) -> Path | None:
-    """The newest checkpoint that is whole, or None."""
-    whole = (path for path in reversed(_step_folders(folder)) if find_damage(path) is None)
-    return next(whole, None)
+def latest_checkpoint(folder: str | Path, until_step: int | None = None) -> Path | None:
+    """The newest checkpoint that is whole, and not of a later step than ``until_step``; or None."""
+    for path in reversed(_step_folders(folder)):
+        is_wanted = until_step is None or step_of(path) <= until_step
+        if is_wanted and find_damage(path) is None:
+            return path
+    return None
+
+
+def damaged_checkpoints(folder: str | Path) -> dict[Path, str]:
+    """Those that a resuming run passes over, newer than the newest whole one, and what is wrong
+    with each.
+
+    Raises:
+        ValueError: there are checkpoints, and none is whole.
+    """
+    damages: dict[Path, str] = {}
+    for path in reversed(_step_folders(folder)):
+        damage = find_damage(path)
+        if damage is None:
+            return damages
+        damages[path] = damage
+    if damages:
+        told = "; ".join(f"{path.name}: {damage}" for path, damage in damages.items())
+        raise ValueError(
+            f"no checkpoint in {folder} is whole ({told}): put a whole one there, or delete that "
+            "folder to start from the beginning"
+        )
+    return damages
+
+
+def forget_checkpoints(folder: str | Path, after_step: int) -> None:
+    """Delete the checkpoints of later steps: they are of a course that the run has left."""
+    for path in _step_folders(folder):
+        if step_of(path) > after_step:
+            shutil.rmtree(path)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(path.name.split("-")[1])
 
 
 def checkpoint_path(folder: str | Path, step: int) -> Path:
     """Where the checkpoint of a step is, or will be."""
     return Path(folder) / f"step-{step:08d}"
-
-
-def step_of(path: Path) -> int:
-    """The step that a checkpoint's name tells."""
-    return int(path.name.removeprefix("step-"))
 
 
 def find_damage(path: str | Path) -> str | None:
@@ -157,14 +216,11 @@ def export_model(folder: str | Path, model: LanguageModel, tokenizer_path: str |
     LoRA is merged into the weights, and where peft has a format for it, left in ``adapter/`` too.
     """
     final = Path(folder)
-    partial = final.with_name(f".{final.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _export_weights(partial, model)
-    shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
-    _sync_folder(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
+    tokenizer_bytes = Path(tokenizer_path).stat().st_size
+    num_bytes = _num_bytes(model.state_dict()) + tokenizer_bytes
+    with _made_whole(final, "the finished model", num_bytes) as partial:
+        _export_weights(partial, model)
+        shutil.copyfile(tokenizer_path, partial / "tokenizer.json")
     return final
 
 
@@ -265,15 +321,51 @@ def _commit(partial: Path, final: Path, num_ranks: int) -> None:
     ours = [path.name for path in partial.iterdir() if path.name not in digests]
     _write_json(partial / _CHECKSUMS, digests | _checksums(partial, ours))
     _sync_folder(partial)
-    shutil.rmtree(final, ignore_errors=True)  # the same step, saved by an earlier attempt
-    partial.replace(final)
-    _sync(final.parent)
-    for old in _step_folders(final.parent)[:-KEEP]:
-        shutil.rmtree(old)
+    _put_in_place(partial, final)
 
 
 def _checksums_of(rank: int) -> str:
     return f"checksums-{rank:05d}.json"
+
+
+@contextmanager
+def _made_whole(final: Path, what: str, num_bytes: int) -> Iterator[Path]:
+    """A folder to write into, which becomes ``final`` at the end of the block, or is gone."""
+    partial = _partial(final)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with room_for(what, final, num_bytes):
+            partial.mkdir(parents=True)
+            yield partial
+            _sync_folder(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _put_in_place(partial, final)
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    shutil.rmtree(final, ignore_errors=True)  # the same, made by an earlier attempt
+    partial.replace(final)
+    _sync(final.parent)
+
+
+def _num_bytes(*states: Mapping[str, Tensor]) -> int:
+    tensors = [tensor for state in states for tensor in state.values()]
+    return sum(tensor.nbytes for tensor in tensors) + _SMALL_FILES_BYTES
+
+
+def _superseded(folders: list[Path], reach_steps: int | None) -> list[Path]:
+    """All but the newest two, and with ``reach_steps`` but the newest that is so much older."""
+    kept = folders[-KEEP:]
+    if reach_steps is not None:
+        older = [f for f in folders if step_of(f) <= max(0, step_of(folders[-1]) - reach_steps)]
+        kept = [*older[-1:], *kept]
+    return [folder for folder in folders if folder not in kept]
 
 
 def _step_folders(folder: str | Path) -> list[Path]:

@@ -36,7 +36,9 @@ class EarlyStop:
         lower than the best by more than ``min_delta``."""
         if self.patience is None:
             return
-        loss, to_beat = figures["val_loss"], self.best.get("val_loss", math.inf) - self.min_delta
+        # What is exported is the average of the weights, where there is one.
+        name = "val_ema_loss" if "val_ema_loss" in figures else "val_loss"
+        loss, to_beat = figures[name], self.best.get(name, math.inf) - self.min_delta
         if not loss < to_beat:  # nor is a NaN a gain
             self.num_without_gain += 1
             return

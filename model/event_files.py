@@ -35,7 +35,7 @@ class EventFile:
         self.goes_on = bool(earlier)
         """Whether an earlier attempt has left its part."""
         number = 1 + int(earlier[-1].suffix[1:]) if earlier else 0
-        self._file = (folder / PATTERN.replace("*", f"{number:04d}")).open("wb")
+        self._file = (folder / PATTERN.replace("*", f"{number:04d}")).open("wb", buffering=0)
         self._write(0, _text(3, "brain.Event:2"))
         if earlier:
             self._write(step + 1, _message(7, _number(1, _START)))
@@ -62,7 +62,6 @@ class EventFile:
         length = struct.pack("<Q", len(event))
         record = length + _checksum(length) + event + _checksum(event)
         self._file.write(record)
-        self._file.flush()
 
 
 # --- protobuf's wire encoding ------------------------------------------------------------------

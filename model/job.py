@@ -191,6 +191,44 @@ class FinetuneConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig(JsonConfig):
+    """What to do when a loss or gradient is not finite, or leaps; ``guard.py`` does it.
+
+    skip: no update is made of the batch, and nothing else changes. rollback: go back to a
+    checkpoint and on without the batch and the ones just before it (Chowdhery et al. 2022,
+    arXiv:2204.02311, section 5.1). stop: end the run with an error.
+    """
+
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    on_spike: Literal["ignore", "stop", "skip", "rollback"] = "ignore"
+    spike_sigmas: float = 6.0
+    """A leap is so many standard deviations above the mean of the window, by loss or by norm."""
+    window_steps: int = 128
+    """Steps that leaps are measured against; none is seen before half of them are known."""
+    rollback_batches: int = 16
+    """Left out by a rollback, the batch in trouble included: what is wrong with a model often
+    began before it showed."""
+    max_skips_in_a_row: int = 5
+    """After so many refused batches, with no update left standing between them, the run ends."""
+
+    def __post_init__(self) -> None:
+        require(self.spike_sigmas > 0, "spike_sigmas must be positive", self.spike_sigmas)
+        require(self.window_steps >= 2, "window_steps must be at least 2", self.window_steps)
+        for name in ("rollback_batches", "max_skips_in_a_row"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether an update may have to be held back, so that its numbers are read before it."""
+        return self.on_nonfinite != "stop" or self.on_spike != "ignore"
+
+    @property
+    def may_roll_back(self) -> bool:
+        """Whether a checkpoint to go back to must be kept."""
+        return "rollback" in (self.on_nonfinite, self.on_spike)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextConfig(JsonConfig):
     """A longer context for the model to start from; ``context.py`` says how."""
 
@@ -240,6 +278,10 @@ class TrainJob(JsonConfig):
     whole_words: bool = False
     """mlm: hide whole words rather than tokens."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    ema_decay: float | None = None
+    """Also evaluate, and in the end export, a moving average of the weights with this decay, such
+    as 0.999; None for the weights themselves."""
     seed: int = 0
     eval_every_steps: int = 100
     eval_batches: int | None = None
@@ -315,6 +357,8 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        decay = self.ema_decay
+        require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
         require(self.prefetch_batches >= 0, "prefetch_batches: not negative", self.prefetch_batches)
         if self.early_stop_patience is not None:
             require(
@@ -323,6 +367,12 @@ class TrainJob(JsonConfig):
                 self.early_stop_patience,
             )
             require(bool(self.data.val), "early_stop_patience needs held-out data", self.data.val)
+            require(
+                not self.guard.may_roll_back,
+                "early_stop_patience does not go with rollback, which may return to before the "
+                "best model: use skip",
+                self.early_stop_patience,
+            )
         require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
         require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
         if self.sample_prompts:

@@ -3,8 +3,9 @@
 In: a job file. Out: what ``trainer.py`` leaves in ``out_dir``, and an exit code:
 
 0    finished
-1    broken: the loss is not finite, the disk is full, a bug (traceback on stderr)
+1    broken: the loss is not finite or leaps (one line on stderr), a bug (traceback)
 2    the job file or something it names is wrong (one line on stderr)
+3    the disk is full: what needs how many bytes where (one line); the last checkpoint is whole
 143  asked to stop (SIGTERM, Ctrl-C, dead parent, stale heartbeat); a checkpoint was saved
 
 The same command again goes on where the last checkpoint is. Several ranks are started by torchrun:
@@ -22,6 +23,7 @@ the work is the job's: ``parallel``.
 """
 
 import argparse
+import contextlib
 import ctypes
 import functools
 import json
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 EXIT_BROKEN = elastic.EXIT_BROKEN
 EXIT_BAD_JOB = 2
+EXIT_DISK_FULL = 3
 EXIT_STOPPED = elastic.EXIT_STOPPED
 _PR_SET_PDEATHSIG = 1
 
@@ -99,22 +102,30 @@ def parse(argv: list[str] | None) -> tuple[Path, elastic.RanksWanted]:
 def run(job_path: Path, stop: "StopSignal") -> int:
     """Read the job and train."""
     # torch takes seconds to import: signal handlers and --help must not wait for it.
+    from model.disk import DiskFullError
     from model.trainer import Trainer
 
     try:
-        job = read_job(job_path)
-        stop.watch_heartbeat(job.heartbeat_path, job.heartbeat_timeout_seconds)
-        trainer = Trainer(job)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_JOB
-    try:
-        return 0 if trainer.run(stop) == "done" else EXIT_STOPPED
+        try:
+            job = read_job(job_path)
+            stop.watch_heartbeat(job.heartbeat_path, job.heartbeat_timeout_seconds)
+            trainer = Trainer(job)
+        except ValueError as error:
+            return _say(error, EXIT_BAD_JOB)
+        try:
+            return 0 if trainer.run(stop) == "done" else EXIT_STOPPED
+        finally:
+            trainer.close()
     except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BROKEN
-    finally:
-        trainer.close()
+        return _say(error, EXIT_BROKEN)
+    except DiskFullError as error:
+        return _say(error, EXIT_DISK_FULL)
+
+
+def _say(error: Exception, code: int) -> int:
+    with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    return code
 
 
 def read_job(path: Path) -> "TrainJob":

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.disk import telling_when_full
 from model.event_files import EventFile
 
 FILE_NAME = "metrics.jsonl"
@@ -27,20 +28,34 @@ class MetricsLog:
         kept = _lines_until(path, step) if step else []
         if step:
             kept.append(json.dumps({"event": "resumed", "step": step}) + "\n")
+        self._path = path
+        content = "".join(kept).encode()
         partial = path.with_name(f".{FILE_NAME}.part")
-        partial.write_text("".join(kept), encoding="utf-8")
-        partial.replace(path)  # a reader tells by the new inode that the log has begun
-        self._file = path.open("a", encoding="utf-8")
-        self._curves = EventFile(path.parent / TENSORBOARD_FOLDER, step)
-        if not self._curves.goes_on:  # on a machine that has the log alone
-            for line in kept:
-                self._draw(json.loads(line))
+        try:
+            with telling_when_full("the log", path, len(content)):
+                partial.write_bytes(content)
+            partial.replace(path)  # a reader tells by the new inode that the log has begun
+        finally:
+            partial.unlink(missing_ok=True)
+        # Unbuffered: what a full disk has refused must not be tried again when the file is closed.
+        self._file = path.open("ab", buffering=0)
+        with telling_when_full("the curves", path.parent / TENSORBOARD_FOLDER, len(content)):
+            self._curves = EventFile(path.parent / TENSORBOARD_FOLDER, step)
+            if not self._curves.goes_on:  # on a machine that has the log alone
+                for kept_line in kept:
+                    self._draw(json.loads(kept_line))
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line, out of our hands when this returns."""
-        self._file.write(json.dumps({"event": event, **fields}) + "\n")
-        self._file.flush()
-        self._draw({"event": event, **fields})
+        """One line, out of our hands when this returns.
+
+        Raises:
+            DiskFullError: there is no room for it.
+        """
+        line = json.dumps({"event": event, **fields}).encode() + b"\n"
+        with telling_when_full("the log", self._path, len(line)):
+            while line:
+                line = line[self._file.write(line) :]
+            self._draw({"event": event, **fields})
 
     def close(self) -> None:
         """No more lines."""

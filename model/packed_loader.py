@@ -42,16 +42,25 @@ class TokenSource:
 
     def window(self, index: int) -> np.ndarray:
         """(seq_len + 1,) int64, possibly from several shards."""
+        parts = [shard.tokens_N[a:b].astype(np.int64) for shard, a, b in self._stretches(index)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def documents(self, index: int) -> Iterator[tuple[Path, range]]:
+        """The documents that a window is cut from: token shard, indices in it."""
+        for shard, start, stop in self._stretches(index):
+            yield shard.path, shard.documents_in(start, stop)
+
+    def _stretches(self, index: int) -> Iterator[tuple[TokenShard, int, int]]:
+        """The runs of ids, shard by shard, that make a window."""
         start = index * self.seq_len
         stop = start + self.seq_len + 1
-        shard = int(np.searchsorted(self.ends, start, side="right"))
-        parts = []
+        number = int(np.searchsorted(self.ends, start, side="right"))
         while start < stop:
-            offset = start - (int(self.ends[shard - 1]) if shard else 0)
-            part = self.shards[shard].tokens_N[offset : offset + stop - start]
-            parts.append(part.astype(np.int64))
-            start, shard = start + len(part), shard + 1
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            before = int(self.ends[number - 1]) if number else 0
+            end = min(stop, int(self.ends[number]))
+            if end > start:
+                yield self.shards[number], start - before, end - before
+            start, number = end, number + 1
 
 
 class PackedLoader:
@@ -94,19 +103,27 @@ class PackedLoader:
     def next_batch(self) -> TokenBatch:
         """(B, T) inputs and targets; every position is valid."""
         self._enter_phase()
-        return _packed_batch([self._next_window() for _ in range(self.batch_size)])
+        return self._packed([self._next_place() for _ in range(self.batch_size)])
 
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """One fixed pass for evaluation: the same windows every time, from all over the shards.
         Does not move the loader."""
-        windows = (
-            source.window(shuffled(i, source.num_windows, order_key(0, name, 0)))
+        places = (
+            (name, shuffled(i, source.num_windows, order_key(0, name, 0)))
             for name, source in self.sources.items()
             for i in range(source.num_windows)
         )
         num_windows = sum(source.num_windows for source in self.sources.values())
         for _ in batch_starts(num_windows, self.batch_size, max_batches):
-            yield _packed_batch(list(itertools.islice(windows, self.batch_size)))
+            yield self._packed(list(itertools.islice(places, self.batch_size)))
+
+    def documents(self, batch: TokenBatch) -> dict[str, list[int]]:
+        """Token shard → the indices in it of the documents that a batch was cut from."""
+        found: dict[str, set[int]] = {}
+        for name, index in batch.origins:
+            for path, documents in self.sources[name].documents(index):
+                found.setdefault(str(path), set()).update(documents)
+        return {path: sorted(found[path]) for path in sorted(found)}
 
     def epochs(self) -> dict[str, float]:
         """Times each source has been gone through."""
@@ -148,13 +165,22 @@ class PackedLoader:
             self._phase += 1
             self._before_phase = dict(self.counts)
 
-    def _next_window(self) -> np.ndarray:
+    def _next_place(self) -> tuple[str, int]:
+        """The source of the next sample, and which of its windows it is."""
         units = self._units[self._phase]
         name = next_source({n: self.counts[n] - self._before_phase[n] for n in units}, units)
         source = self.sources[name]
         epoch, index = divmod(self.counts[name], source.num_windows)
         self.counts[name] += 1
-        return source.window(shuffled(index, source.num_windows, order_key(self.seed, name, epoch)))
+        return name, shuffled(index, source.num_windows, order_key(self.seed, name, epoch))
+
+    def _packed(self, places: Sequence[tuple[str, int]]) -> TokenBatch:
+        windows = [self.sources[name].window(index) for name, index in places]
+        tokens_BT1 = torch.from_numpy(np.stack(windows))
+        inputs_BT = tokens_BT1[:, :-1].contiguous()
+        lengths = (inputs_BT.shape[1],) * inputs_BT.shape[0]
+        targets_BT = tokens_BT1[:, 1:].contiguous()
+        return TokenBatch(inputs_BT, targets_BT, None, lengths, tuple(places))
 
 
 def _units(weights: Mapping[str, float]) -> dict[str, int]:
@@ -164,13 +190,6 @@ def _units(weights: Mapping[str, float]) -> dict[str, int]:
     if min(units.values()) < 1:
         raise ValueError(f"weights must be positive; got {dict(weights)}")
     return units
-
-
-def _packed_batch(windows: list[np.ndarray]) -> TokenBatch:
-    tokens_BT1 = torch.from_numpy(np.stack(windows))
-    inputs_BT = tokens_BT1[:, :-1].contiguous()
-    lengths = (inputs_BT.shape[1],) * inputs_BT.shape[0]
-    return TokenBatch(inputs_BT, tokens_BT1[:, 1:].contiguous(), None, lengths)
 
 
 def make_packed_loaders(

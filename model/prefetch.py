@@ -5,7 +5,7 @@ the batches taken, whatever has been made beyond: resuming neither skips nor rep
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -46,6 +46,10 @@ class Prefetch:
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """As the loader's."""
         return self.loader.sweep(max_batches)
+
+    def documents(self, batch: TokenBatch) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        """As the loader's: a batch knows itself where it is from."""
+        return self.loader.documents(batch)
 
     def epochs(self) -> dict[str, float]:
         """Of the batches taken."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 EXIT_STOPPED = 143
+EXIT_DISK_FULL = 3
 _POLL_SECONDS = 0.25
 _ASK_SECONDS = 1.0
 _LOG_LINES = 20
@@ -169,7 +170,10 @@ def _judge(returncode: int, stopped: bool, log_path: Path) -> None:
     if returncode != 0:
         lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n".join(lines[-_LOG_LINES:])
-        raise RuntimeError(f"training failed (exit code {returncode}); {log_path} ends:\n{tail}")
+        why = ": the disk is full" if returncode == EXIT_DISK_FULL else ""
+        raise RuntimeError(
+            f"training failed (exit code {returncode}){why}; {log_path} ends:\n{tail}"
+        )
 
 
 def _out_dir(job_path: Path) -> Path:

@@ -3,6 +3,7 @@
 In: records that an objective has made rows of. Out: ``TokenBatch``es, padded on the right.
 """
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,9 @@ class RecordLoader:
         pad_id: int,
         what: str,
     ) -> None:
-        fits = [s for s in samples if max(len(ids) for ids, _ in s) <= seq_len]
+        """``what``: the file that they were read from, all its records in order."""
+        fit = [i for i, s in enumerate(samples) if max(len(ids) for ids, _ in s) <= seq_len]
+        fits = [samples[i] for i in fit]
         self.num_too_long = len(samples) - len(fits)
         if not fits:
             raise ValueError(
@@ -41,12 +44,13 @@ class RecordLoader:
         self.samples, self.batch_size, self.seed = fits, batch_size, seed
         self.rows_per_sample = len(fits[0])
         self._pad_id, self._seq_len = pad_id, seq_len
+        self._path, self._places = what, fit
         self._num_seen = 0
         self._num_tokens = 0
 
     def next_batch(self) -> TokenBatch:
         """``batch_size`` samples of the seeded order, longest first: micro-batches waste less."""
-        chosen = [self.samples[self._index(self._num_seen + i)] for i in range(self.batch_size)]
+        chosen = [self._index(self._num_seen + i) for i in range(self.batch_size)]
         self._num_seen += self.batch_size
         batch = self._batch(chosen)
         self._num_tokens += batch.num_tokens
@@ -55,7 +59,14 @@ class RecordLoader:
     def sweep(self, max_batches: int | None = None) -> Iterator[TokenBatch]:
         """One fixed pass for evaluation, in file order. Does not move the loader."""
         for start in batch_starts(len(self.samples), self.batch_size, max_batches):
-            yield self._batch(self.samples[start : start + self.batch_size])
+            stop = min(start + self.batch_size, len(self.samples))
+            yield self._batch(range(start, stop))
+
+    def documents(self, batch: TokenBatch) -> dict[str, list[str]]:
+        """The file → the ids of a batch's records. Reads the file anew: it is asked for seldom."""
+        lines = [line for line in read_lines(self._path) if line.strip()]
+        found = [json.loads(lines[self._places[i]]) for i in sorted(batch.origins)]
+        return {self._path: [str(record.get("id")) for record in found]}
 
     def epochs(self) -> dict[str, float]:
         """Times the records have been gone through."""
@@ -86,9 +97,11 @@ class RecordLoader:
         epoch, index = divmod(position, len(self.samples))
         return shuffled(index, len(self.samples), order_key(self.seed, "records", epoch))
 
-    def _batch(self, samples: Sequence[tuple[Row, ...]]) -> TokenBatch:
-        by_length = sorted(samples, key=lambda rows: -max(len(ids) for ids, _ in rows))
-        return pad_rows([row for rows in by_length for row in rows], self._pad_id, self._seq_len)
+    def _batch(self, indices: Sequence[int]) -> TokenBatch:
+        by_length = sorted(indices, key=lambda i: -max(len(ids) for ids, _ in self.samples[i]))
+        rows = [row for i in by_length for row in self.samples[i]]
+        batch = pad_rows(rows, self._pad_id, self._seq_len)
+        return dataclasses.replace(batch, origins=tuple(by_length))
 
 
 def read_records(
@@ -96,11 +109,7 @@ def read_records(
 ) -> list[tuple[Row, ...]]:
     """The rows of every record of a file; a ValueError names the line that is wrong."""
     samples = []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise ValueError(f"cannot read the records of {path}: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -108,6 +117,14 @@ def read_records(
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number}: {error!r}") from error
     return samples
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a file of records, without line ends."""
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ValueError(f"cannot read the records of {path}: {error.strerror}") from error
 
 
 def make_record_loaders(

@@ -6,9 +6,11 @@ the thread is raised at the next question.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from model.checkpoint import write_snapshot
 from model.language_model import LanguageModel
@@ -36,19 +38,21 @@ class Saver:
         model: LanguageModel,
         optimizer: AnyOptimizer,
         state: dict[str, Any],
+        tensors: Mapping[str, Tensor] | None = None,
+        reach_steps: int | None = None,
         on_saved: Callable[[Path], None] = lambda path: None,
     ) -> None:
-        """Begin to save; waits for the save before, if that is not done. ``on_saved`` is told, from
-        this thread, when the checkpoint is there."""
+        """Begin to save; waits for the save before, if that is not done. The rest is as
+        ``save_checkpoint`` says; ``on_saved`` is told, from this thread, when it is there."""
         self.wait()
         snapshot = take_snapshot(
-            step, model, optimizer, state, self.layout, copy=self.in_background
+            step, model, optimizer, state, self.layout, tensors, copy=self.in_background
         )
         self._on_saved = on_saved
 
         def write() -> None:
             try:
-                self._result = write_snapshot(self.folder, snapshot)
+                self._result = write_snapshot(self.folder, snapshot, reach_steps)
             except Exception as error:
                 self._result = error
 

@@ -51,13 +51,20 @@ def take_snapshot(
     optimizer: AnyOptimizer,
     state: dict[str, Any],
     layout: Layout,
+    tensors: Mapping[str, Tensor] | None = None,
     *,
     copy: bool = False,
 ) -> Snapshot:
-    """Everything that resuming needs; with ``copy`` it stays as it is while training goes on."""
+    """Everything that resuming needs; with ``copy`` it stays as it is while training goes on.
+
+    ``tensors`` are more to keep, of which each rank has the part that it has of the parameter of
+    that name.
+    """
     # Of a frozen model only what is trained beside it: the rest is where it was taken from.
     weights = trained_state(model) if model.finetune else model.state_dict()
     owners, moments = _moments(model, optimizer)
+    owners |= {f"{_KEPT}{name}": name for name in tensors or {}}
+    moments |= {f"{_KEPT}{name}": tensor for name, tensor in (tensors or {}).items()}
     cuts = dict(layout.cuts) | {
         key: layout.cuts[owners[key]]
         for key, tensor in moments.items()
@@ -117,8 +124,18 @@ def restore_optimizer(
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
+_KEPT = "kept."  # before the names of what a checkpoint holds for its caller
 FOLLOWS_LAYOUT = ("exp_avg", "exp_avg_sq")
 """AdamW's moments are tensors of its parameter's kind; Muon keeps plain parts."""
+
+
+def restore_kept(stored: PieceReader, cuts: Mapping[str, Cut]) -> dict[str, Tensor]:
+    """What else was given to be kept, on the host."""
+    return {
+        key.removeprefix(_KEPT): stored.read(key, cuts.get(key.removeprefix(_KEPT)))
+        for key in stored.shapes
+        if key.startswith(_KEPT)
+    }
 
 
 def restore_generators(stored: PieceReader, host: dict[str, list[Any]], rank: int) -> None:

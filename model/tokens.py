@@ -110,6 +110,11 @@ class TokenShard:
         start = int(self._ends[index - 1]) if index else 0
         return self.tokens_N[start : int(self._ends[index])]
 
+    def documents_in(self, start: int, stop: int) -> range:
+        """The indices of the documents that have any of the ids ``tokens_N[start:stop]``."""
+        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right")
+        return range(int(first), int(last) + 1)
+
 
 def _read_index(path: Path) -> tuple[int, np.ndarray]:
     index = _index_path(path)

@@ -26,6 +26,7 @@ from model.batches import Loader, TokenBatch
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
     checkpoint_path,
+    damaged_checkpoints,
     export_model,
     latest_checkpoint,
     load_checkpoint,
@@ -36,15 +37,18 @@ from model.context import load_to_train
 from model.decoder import Decoder
 from model.distributed import Ranks
 from model.early_stop import EarlyStop
+from model.guard import Guard
 from model.job import TrainJob
 from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
+from model.moving_average import MovingAverage
 from model.objectives.base import objective_named
 from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
 from model.parallel import ParallelModel
 from model.prefetch import Prefetch
+from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
 from model.saver import Saver
 from model.schedule import learning_rate
@@ -100,19 +104,31 @@ class Trainer:
         self.step = 0
         self.last_eval: dict[str, Any] = {}
         self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
-        self._unchecked: list[tuple[int, Tensor, Tensor]] = []
+        self.guard = Guard.of(job)
+        self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
         if self.ranks.data_rank:  # dropout: other rows, other draws
             torch.manual_seed(job.seed + self.ranks.data_rank)
-        torch.set_num_threads(self._resume() or self.compute.threads(self.model))
+        damages = {}
+        with self.ranks.saving_together():
+            if self.ranks.rank == 0:
+                damages = damaged_checkpoints(self.checkpoints)
+        threads = self._resume(self.newest_checkpoint())
+        torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
+        for path, damage in damages.items():
+            log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
+            self._log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
         self.meter.begin()
         self._last_saved = time.monotonic()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
+        if self.step == 0 and self.job.guard.may_roll_back:
+            self._save()
         while not self._is_over():
-            self._train_one_step()
+            if not self._train_one_step():
+                continue  # it went back to a checkpoint
             stopping = self.ranks.anyone(should_stop())
             self.saver.check()
             if self._every(self.job.eval_every_steps):
@@ -141,19 +157,28 @@ class Trainer:
 
     # --- one step ------------------------------------------------------------------------------
 
-    def _train_one_step(self) -> None:
+    def _train_one_step(self) -> bool:
+        """Whether the run is a step further."""
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
         with self.meter.waiting():
             batch = self.loader.next_batch()
+        if self.step in self.guard.left_out:
+            leave_out(self, batch, "left out by a rollback")
+            return True
         means, grad_norm = self.accumulate(batch)
+        trouble = self.guard.look(self.step, means["loss"], grad_norm)
+        if trouble:
+            return refuse(self, batch, trouble)
         self.optimizer.step()
+        if self.average:
+            self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.meter.trained(batch)
-        self._unchecked.append((self.step, means["loss"], grad_norm))
         if self.step == 1 or self._every(self.job.log_every_steps):
             self._log_step(lr, means, grad_norm)
+        return True
 
     def accumulate(self, batch: TokenBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Leave the clipped gradient of the batch's mean loss in the model; give back the means
@@ -224,6 +249,8 @@ class Trainer:
     def _evaluate_and_log(self) -> None:
         self._check_finite()
         self.last_eval = self.evaluate()
+        if self.average:
+            self.last_eval |= self.average.measured(self.evaluate)
         if self.last_eval:
             self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
             self.early_stop.look(self.step, self.last_eval, self._export)
@@ -251,13 +278,15 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()  # a checkpoint of NaNs would replace a good one
-        step, best = self.step, self.early_stop.state_dict()
+        step, best, guard = self.step, self.early_stop.state_dict(), self.job.guard
         state = {
             "job": _what_shapes_weights(self.job),
             "loader": self.loader.state_dict(),
             "last_eval": self.last_eval,
             "early_stop": best,
             "threads": torch.get_num_threads(),
+            "guard": self.guard.state_dict(),
+            "num_averaged": self.average.num_updates if self.average else 0,
         }
 
         def on_saved(path: Path) -> None:
@@ -265,13 +294,20 @@ class Trainer:
                 self.early_stop.saved(best)
             self._log("checkpoint", step=step, path=str(path))
 
-        self.saver.save(step, self.model, self.optimizer, state, on_saved)
+        self.saver.save(
+            step,
+            self.model,
+            self.optimizer,
+            state,
+            self.average.tensors() if self.average else None,
+            guard.rollback_batches if guard.may_roll_back else None,
+            on_saved,
+        )
         self._last_saved = time.monotonic()
         self.meter.pause()
 
-    def _resume(self) -> int | None:
-        """Go on from the newest checkpoint, if any; gives back the threads it was made with."""
-        path = self._newest_checkpoint()
+    def _resume(self, path: Path | None) -> int | None:
+        """Go on from a checkpoint, if there is one; gives back the threads it was made with."""
         if path is None:
             return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
@@ -284,12 +320,17 @@ class Trainer:
         self.loader.load_state_dict(checkpoint.state["loader"])
         self.last_eval = checkpoint.state["last_eval"]
         self.early_stop.load_state_dict(checkpoint.state.get("early_stop", {}))
+        self.guard.load_state_dict(checkpoint.state["guard"])
+        if self.average:
+            self.average.load(checkpoint.tensors, checkpoint.state["num_averaged"])
         log.info("resuming from %s", path)
         return self.job.threads or checkpoint.state.get("threads")
 
-    def _newest_checkpoint(self) -> Path | None:
+    def newest_checkpoint(self, until_step: int | None = None) -> Path | None:
         """As rank 0 sees it."""
-        found = latest_checkpoint(self.checkpoints) if self.ranks.rank == 0 else None
+        found = None
+        if self.ranks.rank == 0:
+            found = latest_checkpoint(self.checkpoints, until_step)
         step = self.ranks.told_by_first(step_of(found) if found else -1)
         return None if step < 0 else checkpoint_path(self.checkpoints, step)
 
@@ -304,17 +345,20 @@ class Trainer:
             path=str(final),
             epochs=self.loader.epochs(),
             tokens=self.loader.tokens(),
+            skipped_batches=len(self.guard.left_out),
+            rollbacks=self.guard.num_rollbacks,
             **self.last_eval | own,
         )
 
     def _export(self, folder: Path) -> None:
         """All ranks, for each may hold a piece; rank 0 writes."""
         model = self.model
-        if not self.parallel.is_whole:
-            model = _initial_model(self.job)
-            self.parallel.gather_into(model)
-        if self.ranks.rank == 0:
-            export_model(folder, model, self.tokenizer_path)
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            if not self.parallel.is_whole:
+                model = _initial_model(self.job)
+                self.parallel.gather_into(model)
+            if self.ranks.rank == 0:
+                export_model(folder, model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -354,22 +398,11 @@ class Trainer:
         )
 
     def _check_finite(self) -> None:
-        """Read losses and gradient norms since the last look; one look for many steps keeps a GPU
-        busy. Whatever is saved or reported is looked at first."""
-        if not self._unchecked:
-            return
-        numbers = torch.stack(
-            [torch.stack([loss, norm.double()]) for _, loss, norm in self._unchecked]
-        )
-        for (step, *_), (loss, norm) in zip(self._unchecked, numbers.tolist(), strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                good = latest_checkpoint(self.checkpoints)
-                raise FloatingPointError(
-                    f"at step {step} the loss is {loss} and its gradient's norm {norm}; training "
-                    "stops. Lower optim.lr or optim.clip_norm, or look at the data. Last good "
-                    f"checkpoint: {good}"
-                )
-        self._unchecked.clear()
+        """Whatever is saved or reported is looked at first; one look for many steps keeps a GPU
+        busy."""
+        trouble = self.guard.not_finite()
+        if trouble:
+            stop(self, trouble)
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
@@ -447,7 +480,7 @@ def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
     devices may; so may ``steps``, to train on."""
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "context", "optim", "precision", "seed"),
+        *("finetune", "context", "optim", "ema_decay", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()

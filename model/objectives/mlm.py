@@ -44,7 +44,7 @@ class MaskedLoader(PackedLoader):
     def _hide(self, batch: TokenBatch, key: int) -> TokenBatch:
         generator = torch.Generator().manual_seed(key >> 1)  # seeds are signed
         shown_BT, is_hidden_BT = hide_tokens(batch.inputs_BT, self.rules, generator)
-        return TokenBatch(shown_BT, batch.inputs_BT, is_hidden_BT, batch.lengths)
+        return TokenBatch(shown_BT, batch.inputs_BT, is_hidden_BT, batch.lengths, batch.origins)
 
 
 class MaskedToken:

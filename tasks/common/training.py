@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from model.disk import room_for
 from model.job import TrainJob
 from model.process import run_job
 from tasks.common.stage import SUMMARY_NAME, Outcome, StageContext
@@ -49,10 +50,13 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         should_stop=context.should_stop,
         num_processes=context.machine.num_training_processes,
     )
-    shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
-    for name in (METRICS_NAME, JOB_NAME):
-        shutil.copyfile(folder / name, context.path / name)
-    shutil.copytree(folder / TENSORBOARD_FOLDER, context.path / TENSORBOARD_FOLDER)
+    made = [path for path in (folder / "final").rglob("*") if path.is_file()]
+    num_bytes = sum(path.stat().st_size for path in (*made, folder / METRICS_NAME))
+    with room_for("the trained model's artifact", context.path, num_bytes):
+        shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
+        for name in (METRICS_NAME, JOB_NAME):
+            shutil.copyfile(folder / name, context.path / name)
+        shutil.copytree(folder / TENSORBOARD_FOLDER, context.path / TENSORBOARD_FOLDER)
     _tell(context)
     return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
 
@@ -81,6 +85,22 @@ class _Listener:
                 self._context.log.info("%s", _step_line(event))
             case "eval":
                 self._context.log.info("%s", _eval_line(event))
+            case "skipped":
+                self._context.log.warning("%s", _skipped_line(event))
+            case "rolled_back":
+                self._context.log.warning(
+                    "step %d: %s; going back to step %d",
+                    event["from_step"],
+                    event["why"],
+                    event["step"],
+                )
+            case "damaged_checkpoint":
+                self._context.log.warning(
+                    "%s is damaged (%s); going on from step %d",
+                    event["path"],
+                    event["damage"],
+                    event["step"],
+                )
             case "early_stop":
                 self._context.log.info(
                     "step %d: the held-out loss no longer falls; step %s was best, and is kept",
@@ -148,6 +168,14 @@ def _step_line(event: dict[str, Any]) -> str:
         f"step {event['step']}/{event['steps']}: loss {event['loss']:.3f}{extra}, "
         f"lr {event['lr']:.2e}, {f'{speed:,} tokens/s, ' if speed else ''}"
         f"{event['eta_seconds']:.0f} s to go"
+    )
+
+
+def _skipped_line(event: dict[str, Any]) -> str:
+    num_documents = sum(map(len, event["documents"].values()))
+    return (
+        f"step {event['step']}: no update is made of this batch ({event['why']}); "
+        f"{num_documents} documents: bloomery lineage ARTIFACT --skipped lists them"
     )
 
 

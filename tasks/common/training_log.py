@@ -31,8 +31,14 @@ class TrainingLog:
         return cls([json.loads(line) for line in lines if line.endswith("\n") and line.strip()])
 
     def of(self, kind: str) -> list[Event]:
-        """Those of one kind: ``step``, ``eval``, ``samples`` …"""
-        return [event for event in self.events if event["event"] == kind]
+        """Those of one kind, ``step``, ``eval``, ``samples`` …, but for what was rolled back."""
+        found: list[Event] = []
+        for event in self.events:
+            if event["event"] == "rolled_back" != kind:
+                found = [each for each in found if each["step"] <= event["step"]]
+            elif event["event"] == kind:
+                found.append(event)
+        return found
 
     def last(self, kind: str) -> Event:
         """The last of a kind; empty where there is none."""
@@ -58,11 +64,30 @@ def summary_markdown(log: TrainingLog) -> str:
     parts = [
         _sentence(log),
         _stop_sentence(log),
+        "\n".join(skipped_rows(log)),
         "\n".join(group_rows(log)),
         "\n".join(epoch_rows(log.last("done"))),
         "\n\n".join(sample_quotes(log.last("samples"))),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def skipped_rows(log: TrainingLog) -> list[str]:
+    """The batches of which no update was made, as a Markdown table, where there are any."""
+    skipped, back = log.of("skipped"), log.of("rolled_back")
+    if not skipped:
+        return []
+    rows = [
+        f"Of {len(skipped)} batches no update was made, after {len(back)} rollbacks; "
+        "`bloomery lineage ARTIFACT --skipped` lists their documents.",
+        "",
+        "| step | documents | why |",
+        "|---:|---:|---|",
+    ]
+    for event in skipped[:_MAX_ROWS]:
+        num_documents = sum(map(len, event["documents"].values()))
+        rows.append(f"| {event['step']:,} | {num_documents:,} | {event['why']} |")
+    return rows
 
 
 def group_rows(log: TrainingLog) -> list[str]:

@@ -31,6 +31,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
         seed=config.seed,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
+        **config.robustness.job_fields(),
     )
     return train(context, job)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from model.architectures import PRESETS
+from tasks.common.robustness import RobustnessConfig
 
 MODELS = [name for name, own in PRESETS.items() if own.get("architecture") != "encoder"]
 """The shapes that learn to foretell the next token."""
@@ -156,6 +157,7 @@ class PretrainConfig(BaseModel):
     eval_every_steps: int = Field(200, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(20, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)
 
     @property
     def train_tokens(self) -> int:

@@ -54,6 +54,7 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         seed=config.seed,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
+        **config.robustness.job_fields(),
     )
     summary = schedule_markdown(job.steps, config.batch_size * config.seq_len, phases, optim)
     context.log.info("the plan of the run:\n%s", summary)

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.common.finetune import FinetuneParams
+from tasks.common.robustness import RobustnessConfig
 
 
 class SftConfig(BaseModel):
@@ -23,3 +24,4 @@ class SftConfig(BaseModel):
     eval_every_steps: int = Field(100, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
     seed: int = Field(0, ge=0, title="Seed")
+    robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)

@@ -29,6 +29,7 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
         seed=config.seed,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
+        **config.robustness.job_fields(),
     )
     return train(context, job)
 

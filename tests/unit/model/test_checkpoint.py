@@ -7,11 +7,15 @@ import pytest
 import torch
 
 from model.checkpoint import (
+    damaged_checkpoints,
     export_model,
+    find_damage,
+    forget_checkpoints,
     latest_checkpoint,
     load_checkpoint,
     load_model,
     save_checkpoint,
+    step_of,
 )
 from model.decoder import Decoder
 from model.job import OptimConfig
@@ -116,3 +120,47 @@ def test_what_is_no_model_is_refused(tmp_path, trained, tokenizer_path):
     (folder / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_damage_to_any_file_goes_unseen(tmp_path, trained, seed):
+    """A bit flipped or an end cut off anywhere, the list of checksums itself included."""
+    save_checkpoint(tmp_path, 5, *trained, {})
+    path = save_checkpoint(tmp_path, 10, *trained, {})
+    assert find_damage(path) is None
+    rng = random.Random(seed)
+    for file in sorted(path.iterdir()):
+        whole = file.read_bytes()
+        flipped = bytearray(whole)
+        flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        for broken in (bytes(flipped), whole[: rng.randrange(len(whole) - 1)], b""):
+            file.write_bytes(broken)
+            assert find_damage(path), file.name
+            with pytest.raises(ValueError, match=r"newest good checkpoint is .*step-00000005"):
+                load_checkpoint(path, *trained)
+        file.write_bytes(whole)
+    assert find_damage(path) is None
+
+
+def test_one_to_go_back_to_is_kept(tmp_path, trained):
+    """So many steps older than the newest, whenever and however often was saved."""
+    saved = [0, 3, 4, 5, 9, 10, 17, 18, 19, 20, 21, 40]
+    for number, step in enumerate(saved):
+        save_checkpoint(tmp_path, step, *trained, {}, reach_steps=8)
+        kept = [step_of(p) for p in sorted(tmp_path.iterdir())]
+        assert kept[-2:] == saved[: number + 1][-2:]
+        assert kept[0] <= max(0, step - 8)
+        assert len(kept) <= 3
+    assert latest_checkpoint(tmp_path, until_step=39).name == "step-00000021"
+    forget_checkpoints(tmp_path, after_step=21)
+    assert [step_of(p) for p in sorted(tmp_path.iterdir())] == [21]
+
+
+def test_when_none_is_whole_that_is_said_and_nothing_begun_anew(tmp_path, trained):
+    assert damaged_checkpoints(tmp_path) == {}
+    for step in (5, 10):
+        (save_checkpoint(tmp_path, step, *trained, {}) / "trainer.json").unlink()
+    with pytest.raises(ValueError, match=r"no checkpoint .* is whole .*step-00000005.*delete"):
+        damaged_checkpoints(tmp_path)
+    save_checkpoint(tmp_path, 7, *trained, {})
+    assert [path.name for path in damaged_checkpoints(tmp_path)] == ["step-00000010"]

@@ -46,6 +46,7 @@ GPT2 = ModelConfig(
     mlp="gelu",
     bias=True,
 )
+EMA = {"ema_decay": 0.9, "early_stop_patience": 2}
 RECOMPUTE = {"activation_checkpointing": "full"}
 LSTM = LstmConfig(**VOCAB, width=24, n_layers=2)
 BERT = EncoderConfig(**VOCAB, width=32, n_layers=2, n_heads=4, mlp_width=48)
@@ -66,7 +67,7 @@ CASES = {
     "fsdp-muon": (2, "pretrain", FSDP, MUON, {"model": RICH, "early_stop_patience": 2}),
     "fsdp-pairs": (2, "dpo", FSDP, ADAMW, {"batch_size": 3}),
     "fsdp-lora": (2, "sft", FSDP, ADAMW, {"finetune": LORA}),
-    "fsdp-replicas": (4, "sft", ParallelConfig(data="fsdp", replicas=2), ADAMW, {}),
+    "fsdp-replicas": (4, "sft", ParallelConfig(data="fsdp", replicas=2), ADAMW, EMA),
     "tensor-rich": (2, "pretrain", ParallelConfig(tensor=2), MUON, {"model": RICH}),
     "tensor-gpt2": (2, "pretrain", ParallelConfig(tensor=2), ADAMW, {"model": GPT2}),
     "ddp-tensor": (4, "sft", ParallelConfig(tensor=2), MUON, {}),

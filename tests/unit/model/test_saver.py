@@ -38,9 +38,9 @@ def slow_disk(monkeypatch):
     go_on = threading.Event()
     write = saver_module.write_snapshot
 
-    def slowly(folder, snapshot):
+    def slowly(*arguments):
         assert go_on.wait(30)
-        return write(folder, snapshot)
+        return write(*arguments)
 
     monkeypatch.setattr(saver_module, "write_snapshot", slowly)
     yield go_on
@@ -54,7 +54,7 @@ def test_the_step_does_not_wait_for_the_disk_and_the_bits_are_of_their_step(
     saver = Saver(tmp_path, Layout())
     before = {name: t.clone() for name, t in trained[0].state_dict().items()}
     moment = trained[1].state_dict()["state"][0]["exp_avg"].clone()
-    saver.save(1, *trained, {}, saved.append)
+    saver.save(1, *trained, {}, on_saved=saved.append)
     train_a_step(*trained)  # while nothing is on the disk
     saver.check()
     assert saved == []
