@@ -299,8 +299,12 @@ def stage(
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0))
 @click.option("--top-k", type=click.IntRange(1), help="Keep so many of the likeliest tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest of this share.")
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Keep this share of the likeliest's.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest tokens of this share."
+)
+@click.option(
+    "--min-p", type=click.FloatRange(0, 1), help="Keep tokens this share as likely as the first."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--stop", multiple=True, help="End before this text; may be given again.")
 @click.option("--logprobs", is_flag=True, help="List each token's log-probability, in nats.")
@@ -315,6 +319,74 @@ def generate(
         chat = stage not in (None, "pretrain")
     options = _as_options({"prompt": prompt, "chat": chat, **settings})
     _run_model("model.generate", str(folder), *options)
+
+
+@main.command("find-lr")
+@click.argument("job")
+@click.option("--output", default="lr-finder", show_default=True, type=click.Path(path_type=Path))
+@click.option("--steps", default=100, show_default=True, type=click.IntRange(10))
+@click.option("--min-lr", default=1e-6, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option("--max-lr", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option("--sweep", multiple=True, type=float, metavar="LR", help="Compare rates; repeat it.")
+@store_option
+def find_lr(
+    job: str,
+    output: Path,
+    steps: int,
+    min_lr: float,
+    max_lr: float,
+    sweep: Sequence[float],
+    store: str | None,
+) -> None:
+    """Find a learning rate for training that was done before, or for a job file.
+
+    JOB is a model in the store, such as model/demo or pretrain/0123, whose training is tried again
+    with other rates, or a job file of the engine. Nothing of it is changed.
+
+    \b
+    bloomery find-lr model/demo                              rising from 1e-6 to 1, one short run
+    bloomery find-lr model/demo --sweep 3e-4 --sweep 1e-3    a short run for each rate
+    """
+    path = Path(job)
+    if not path.is_file():
+        path = _checkpoint_folder(job, store)[0] / "job.json"
+        if not path.exists():
+            raise ValueError(f"{path} is missing: the model was trained before jobs were kept")
+    options = ["--output", str(output.resolve()), "--steps", str(steps)]
+    options += ["--min-lr", str(min_lr), "--max-lr", str(max_lr)]
+    if sweep:
+        options += ["--sweep", *map(str, sweep)]
+    _run_model("model.lr_finder", str(path.resolve()), *options)
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option(
+    "--text",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Plain text, longer than the longest of the lengths.",
+)
+@click.option("--lengths", help="Tokens, such as 1024,4096.  [default: up to its context]")
+@click.option("--questions", default=10, show_default=True, type=click.IntRange(1))
+@store_option
+@json_option
+def needle(
+    checkpoint: str,
+    text: Path,
+    lengths: str | None,
+    questions: int,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a model for facts hidden in long texts: the share it finds, by depth and length.
+
+    CHECKPOINT is an artifact, a name such as model/demo, or a folder.
+    """
+    folder, _ = _checkpoint_folder(checkpoint, store)
+    options = ["--text", str(text.resolve()), "--questions", str(questions)]
+    options += ["--lengths", *lengths.replace(",", " ").split()] if lengths else []
+    _run_model("model.needle", str(folder), *options, *(["--json"] if as_json else []))
 
 
 @main.command("import-hf")

@@ -139,7 +139,8 @@ class Held(NamedTuple):
     Attributes:
         replaced: nothing needs them any more.
         sources: the new corpus is made from them.
-        learned: pinned classifiers that judge the new corpus, and learned from the pages.
+        learned: pinned classifiers that judge the new corpus, or a model that training starts
+            from, which learned from the pages.
         named: another name of the store stands on them.
     """
 
@@ -154,7 +155,7 @@ def _roads(params: Params, machine: Machine) -> dict[str, list[PlannedStage]]:
     stages = plan_flow("pipeline", params, machine).stages
     names = [stage.identity.stage for stage in stages]
     return {
-        "curate": stages[: names.index("tokenizer")],
+        "curate": stages[: names.index("mix") + 1],
         SEARCH: plan_flow(SEARCH, params, machine).stages,
         "train": stages[: names.index("evaluate")],
         "evaluate": stages,
@@ -265,15 +266,15 @@ class Rebuild:
         manifests = list(self._store.manifests())
         there = {str(manifest.ref) for manifest in manifests}
         ours = {str(stage.ref) for _, stage in self._pairs}
-        pinned = self.params.classifiers.pinned
+        pinned = {self.params.classifiers.pinned, self.params.train.start.checkpoint}
         names = self._store.names().values()
         named = {str(m.ref) for ref in names for m in made_of(manifests, ref)}
         held = [f.artifact for f in touched if f.touch != UNTOUCHED and f.artifact in there]
         return Held(
-            replaced=[ref for ref in held if ref not in ours | named | {pinned}],
+            replaced=[ref for ref in held if ref not in ours | named | pinned],
             sources=[ref for ref in held if ref in ours],
-            learned=[ref for ref in held if ref == pinned],
-            named=[ref for ref in held if ref in named - ours - {pinned}],
+            learned=[ref for ref in held if ref in pinned],
+            named=[ref for ref in held if ref in named - ours - pinned],
         )
 
 

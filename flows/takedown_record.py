@@ -57,7 +57,7 @@ class Record(BaseModel):
         names: what the names that were moved point at now.
         replaced: what held them and is still there, though nothing needs it any more.
         sources: what the new corpus is made from and still holds their bytes.
-        learned: pinned classifiers, used again, that learned from them before.
+        learned: pinned classifiers, or a model trained on, that learned from them before.
         needed_by_names: what other names stand on and still holds them, or was made from them.
         purged: what was deleted.
     """
@@ -164,7 +164,10 @@ def as_markdown(record: Record) -> str:
         ("Deleted", record.purged),
         ("Replaced, and still there until they are purged", record.replaced),
         ("Still hold the bytes: what was crawled and read, before the decision", record.sources),
-        ("Learned from them before, and still judge the corpus", record.learned),
+        (
+            "Learned from them before, and still used: classifiers, or a model trained on",
+            record.learned,
+        ),
         ("Still touched, and needed by other names", record.needed_by_names),
     ):
         if artifacts:

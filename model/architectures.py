@@ -207,6 +207,15 @@ _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_l
 
 _GPT2: dict[str, Any] = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 
+# What paid in ``tests/benchmarks/time_to_loss.py --ablations``; job.optim_preset goes with it.
+_MODERN: dict[str, Any] = {
+    "mlp": "relu2",
+    "tie_embeddings": False,
+    "qk_norm": True,
+    "zero_init": True,
+    "input_residual": True,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "llama-tiny": {"width": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "mlp_width": 176},
     "llama-demo": {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
@@ -214,6 +223,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-base": {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 2304},
     # For tokens that are bytes: what llama-demo has in its embedding, in two more layers.
     "bytes-demo": {"width": 192, "n_layers": 8, "n_heads": 6, "n_kv_heads": 2, "mlp_width": 448},
+    "modern-demo": _MODERN
+    | {"width": 192, "n_layers": 4, "n_heads": 3, "n_kv_heads": 1, "mlp_width": 768},
+    "modern-small": _MODERN
+    | {"width": 512, "n_layers": 8, "n_heads": 8, "n_kv_heads": 4, "mlp_width": 2048},
+    "modern-base": _MODERN
+    | {"width": 768, "n_layers": 12, "n_heads": 12, "n_kv_heads": 4, "mlp_width": 3072},
     "gpt2-demo": _GPT2
     | {"width": 192, "n_layers": 6, "n_heads": 6, "n_kv_heads": 6, "mlp_width": 768},
     "gpt2-base": _GPT2

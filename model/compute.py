@@ -20,6 +20,8 @@ from model.attention import choose_backend
 from model.batches import TokenBatch
 from model.job import TrainJob
 from model.language_model import LanguageModel
+from model.muon import Muon, Together
+from model.optim import AnyOptimizer
 from model.recompute import block_runner
 from model.threads import choose_threads, own_cores
 
@@ -62,6 +64,12 @@ class Compute:
         if self.job.compile:
             _compile(model, in_blocks=has_blocks and self.job.compile_scope == "blocks")
 
+    def prepare_optimizer(self, optimizer: AnyOptimizer) -> None:
+        """AdamW is one kernel as it is; Muon's rounds are compiled, once for each shape."""
+        for part in optimizer.parts if isinstance(optimizer, Together) else [optimizer]:
+            if self.job.compile and isinstance(part, Muon):
+                part.orthogonal = torch.compile(part.orthogonal, dynamic=False)
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What forward passes run in."""
         if self.dtype == torch.float32:
@@ -90,7 +98,7 @@ class Compute:
         if self.job.threads is not None:
             return self.job.threads
         if self.device.type != "cpu":
-            return own_cores()
+            return min(torch.get_num_threads(), own_cores())
         width = model.config.width
         inner = getattr(model.config, "mlp_width", 4 * width)
         tokens = (self.job.micro_batch_size or self.job.batch_size) * self.job.seq_len
@@ -107,7 +115,7 @@ def num_compiled_graphs() -> int:
 
 
 def _compile(model: LanguageModel, *, in_blocks: bool) -> None:
-    """Forward and, through autograd, backward. The optimizer's fused step is one kernel as it is.
+    """Forward and, through autograd, backward.
 
     The head's loss makes its gradient as it goes, chunk by chunk, in a function of its own: what
     is elementwise in it is compiled for all sizes of a chunk at once. What is data's own, as where

@@ -32,14 +32,12 @@ class EarlyStop:
         return self.patience is not None and self.num_without_gain >= self.patience
 
     def look(self, step: int, figures: Mapping[str, Any], export: Export) -> None:
-        """Take in one more evaluation, and keep the model where there is a gain: a ``val_loss``
-        lower than the best by more than ``min_delta``."""
+        """Take in one more evaluation, and keep the model where there is a gain: a held-out
+        loss lower than the best by more than ``min_delta``."""
         if self.patience is None:
             return
-        # What is exported is the average of the weights, where there is one.
-        name = "val_ema_loss" if "val_ema_loss" in figures else "val_loss"
-        loss, to_beat = figures[name], self.best.get(name, math.inf) - self.min_delta
-        if not loss < to_beat:  # nor is a NaN a gain
+        to_beat = _loss(self.best) - self.min_delta if self.best else math.inf
+        if not _loss(figures) < to_beat:  # nor is a NaN a gain
             self.num_without_gain += 1
             return
         self.best, self.num_without_gain = {"step": step, **figures}, 0
@@ -88,3 +86,8 @@ class EarlyStop:
 
     def _of(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _loss(figures: Mapping[str, Any]) -> float:
+    """Of the model that is kept: the averaged one where there is one."""
+    return float(figures.get("val_ema_loss", figures["val_loss"]))

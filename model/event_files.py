@@ -61,7 +61,8 @@ class EventFile:
         event = _key(1, 1) + struct.pack("<d", time.time()) + _number(2, step) + what
         length = struct.pack("<Q", len(event))
         record = length + _checksum(length) + event + _checksum(event)
-        self._file.write(record)
+        while record:
+            record = record[self._file.write(record) :]
 
 
 # --- protobuf's wire encoding ------------------------------------------------------------------

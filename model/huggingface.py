@@ -53,6 +53,7 @@ _BERT_OUTER = {
     "head_bias": "cls.predictions.bias",
 }
 _BERT_LM = "BertForMaskedLM"
+_OURS_ALONE = ("logit_softcap", "value_embeddings", "input_residual")
 ARCHITECTURES = {
     "bert": _BERT_LM,
     "gpt2": "GPT2LMHeadModel",
@@ -104,6 +105,12 @@ def to_huggingface(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tens
 
 def family_of(config: ModelConfig) -> str:
     """transformers' ``model_type`` for a configuration."""
+    own = [name for name in _OURS_ALONE if getattr(config, name)]
+    if own:
+        raise ValueError(
+            f"transformers has no architecture with {', '.join(own)}: such a model stays in this "
+            "engine's format; train a llama or gpt2 preset for one that leaves it"
+        )
     if _is_gpt2(config):
         return "gpt2"
     kind = (config.norm, config.position, config.mlp)
@@ -118,7 +125,6 @@ def family_of(config: ModelConfig) -> str:
     has_name &= not (config.bias and family != "llama")
     has_name &= not (config.qk_norm and config.qkv_bias)
     has_name &= not (config.full_attention_layers and family == "mistral")
-    has_name &= not (config.logit_softcap or config.value_embeddings or config.input_residual)
     if not has_name:
         raise ValueError(f"transformers has no architecture for this mixture of them: {config}")
     return family
@@ -151,7 +157,6 @@ def _weights_from(
 def _is_gpt2(config: ModelConfig) -> bool:
     kind = (config.norm, config.position, config.mlp, config.bias, config.tie_embeddings)
     is_plain = not (config.qk_norm or config.sliding_window or config.head_dim or config.qkv_bias)
-    is_plain &= not (config.logit_softcap or config.value_embeddings or config.input_residual)
     has_all_heads = config.n_heads == config.n_kv_heads
     return is_plain and has_all_heads and kind == ("layernorm", "learned", "gelu", True, True)
 

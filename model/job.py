@@ -61,6 +61,23 @@ class OptimConfig(JsonConfig):
         require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)
 
 
+_MODERN: dict[str, Any] = {
+    "kind": "muon",
+    "lr": 1e-2,
+    "adamw_lr_ratio": 4.0,
+    "muon_momentum": 0.9,
+    "min_lr_ratio": 0.0,
+    "decay": "linear",
+    "betas": (0.8, 0.95),
+    "weight_decay": 0.0,
+}
+
+
+def optim_preset(model: str) -> OptimConfig:
+    """The optimizer that a model preset was tuned with; the default where it was with none."""
+    return OptimConfig(**_MODERN) if model.startswith("modern-") else OptimConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelConfig(JsonConfig):
     """How several processes share one training job; with one process it says nothing.
@@ -191,6 +208,25 @@ class FinetuneConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextConfig(JsonConfig):
+    """A longer context for the model to start from; ``context.py`` says how."""
+
+    max_seq_len: int
+    """What the context becomes, in tokens."""
+    method: Literal["none", "theta", "linear", "yarn", "llama3"] = "yarn"
+    rope_theta: float | None = None
+    """theta: the new base; None for one as much larger as the context needs."""
+
+    def __post_init__(self) -> None:
+        require(self.max_seq_len >= 1, "max_seq_len must be at least 1", self.max_seq_len)
+        require(
+            self.rope_theta is None or (self.method == "theta" and self.rope_theta > 0),
+            "rope_theta is positive, and goes with method = theta",
+            self.rope_theta,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardConfig(JsonConfig):
     """What to do when a loss or gradient is not finite, or leaps; ``guard.py`` does it.
 
@@ -229,25 +265,6 @@ class GuardConfig(JsonConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContextConfig(JsonConfig):
-    """A longer context for the model to start from; ``context.py`` says how."""
-
-    max_seq_len: int
-    """What the context becomes, in tokens."""
-    method: Literal["none", "theta", "linear", "yarn", "llama3"] = "yarn"
-    rope_theta: float | None = None
-    """theta: the new base; None for one as much larger as the context needs."""
-
-    def __post_init__(self) -> None:
-        require(self.max_seq_len >= 1, "max_seq_len must be at least 1", self.max_seq_len)
-        require(
-            self.rope_theta is None or (self.method == "theta" and self.rope_theta > 0),
-            "rope_theta is positive, and goes with method = theta",
-            self.rope_theta,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob(JsonConfig):
     """A whole training job: all that ``python -m model.launch`` needs to know."""
 
@@ -267,6 +284,9 @@ class TrainJob(JsonConfig):
     """An exported checkpoint folder to start from."""
     context: ContextConfig | None = None
     """Read ``init_from`` with a longer context; None leaves it as it is."""
+    branch_from: str | None = None
+    """Pretraining: another run's ``checkpoints/step-…`` to go on from, with its optimizer and its
+    place in the data, by another ending of the schedule; see ``branch.py``."""
     finetune: FinetuneConfig | None = None
     """Train a few parameters beside ``init_from``, kept frozen; None trains all of it."""
     tokenizer: str | None = None
@@ -313,8 +333,9 @@ class TrainJob(JsonConfig):
     compile: bool = False
     compile_scope: Literal["model", "blocks"] = "model"
     """blocks: one is compiled for all, in a fraction of the time, and runs a little slower."""
-    prefetch_batches: int = 2
-    """Batches that a thread makes ahead of time; 0 makes each when it is asked for."""
+    prefetch_batches: int | None = None
+    """Batches that a thread makes ahead of time; 0 makes each when it is asked for; None: 2 beside
+    a GPU, 0 on a CPU, whose cores the thread would take from training."""
     peak_tflops: float | None = None
     """What one device can do, for the MFU; None: a card's published bf16, a CPU's measured fp32."""
     dpo_beta: float = 0.1
@@ -349,6 +370,11 @@ class TrainJob(JsonConfig):
         )
         if self.finetune:
             require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
+        require(
+            self.branch_from is None or (self.objective == "pretrain" and not self.finetune),
+            "branch_from is for pretraining",
+            self.objective,
+        )
         if self.context:
             require(
                 self.init_from is not None and self.finetune is None,
@@ -357,9 +383,7 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
-        decay = self.ema_decay
-        require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
-        require(self.prefetch_batches >= 0, "prefetch_batches: not negative", self.prefetch_batches)
+        require((self.prefetch_batches or 0) >= 0, "prefetch_batches: not negative", None)
         if self.early_stop_patience is not None:
             require(
                 self.early_stop_patience >= 1,
@@ -382,6 +406,8 @@ class TrainJob(JsonConfig):
                 "sample_prompts needs a model whose heads are all on one rank: parallel.tensor = 1",
                 self.parallel.tensor,
             )
+        decay = self.ema_decay
+        require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
         require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
         require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)

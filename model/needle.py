@@ -4,17 +4,25 @@ In: a model, running text as token ids, lengths and depths. Out: how often the m
 number that a sentence in the text gives for a name, greedily, by length and depth. Beside the
 sentence asked for stand others of its kind, so that the name has to be read (Hsieh et al. 2024,
 arXiv:2404.06654, the multi-key variant).
+
+``python -m model.needle FOLDER --text FILE`` asks an exported model.
 """
 
+import argparse
+import json
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from model import chat
+from model.checkpoint import load_model
 from model.language_model import LanguageModel
 from model.score import Request, loglikelihoods
+from model.trainer import pick_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +32,13 @@ class Facts:
     sentence: str
     question: str
     """The sentence up to the value; what it ends with is the answer."""
-    names: tuple[str, ...]
-    values: tuple[str, ...]
+    values: Mapping[str, Sequence[str]]
+    """By name, what it may be given."""
 
     def draw(self, rng: random.Random, num_facts: int) -> list[tuple[str, str]]:
-        """Different names and different values."""
-        names, values = (rng.sample(own, num_facts) for own in (self.names, self.values))
-        return list(zip(names, values, strict=True))
+        """Different names, each with one of its values."""
+        names = rng.sample(sorted(self.values), num_facts)
+        return [(name, rng.choice(self.values[name])) for name in names]
 
 
 CITIES = (
@@ -41,9 +49,9 @@ CITIES = (
 NUMBERS = Facts(
     sentence=" The secret number of {name} is {value}.",
     question=" The secret number of {name} is",
-    names=CITIES,
-    values=tuple(map(str, range(1_000, 10_000))),
+    values=dict.fromkeys(CITIES, tuple(map(str, range(1_000, 10_000)))),
 )
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +147,44 @@ def needle_request(
 def as_plain(cells: Sequence[Cell]) -> list[dict[str, float]]:
     """For a file."""
     return [asdict(cell) | {"accuracy": cell.accuracy} for cell in cells]
+
+
+def grid_lines(cells: Sequence[Cell]) -> list[str]:
+    """A table: a row a depth, a column a length."""
+    lengths = sorted({cell.length for cell in cells})
+    lines = ["depth  " + "".join(f"{length:>9,}" for length in lengths)]
+    for depth in sorted({cell.depth for cell in cells}):
+        row = {cell.length: cell.accuracy for cell in cells if cell.depth == depth}
+        lines.append(f"{depth:5.2f}  " + "".join(f"{row[length]:9.2f}" for length in lengths))
+    return lines
+
+
+def main() -> int:
+    """Print the share of facts found, by depth and length."""
+    parser = argparse.ArgumentParser(description="Ask a model for facts hidden in long texts.")
+    parser.add_argument("checkpoint", help="folder with model.safetensors and tokenizer.json")
+    parser.add_argument("--text", type=Path, required=True, help="plain text to hide them in")
+    parser.add_argument("--lengths", type=int, nargs="+", help="tokens; default: up to its context")
+    parser.add_argument("--depths", type=float, nargs="+", default=DEPTHS)
+    parser.add_argument("--questions", type=int, default=10, help="at each length and depth")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    try:
+        print(_answer(parser.parse_args()))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _answer(args: argparse.Namespace) -> str:
+    model, tokenizer = load_model(args.checkpoint, pick_device(args.device))
+    longest = model.config.max_seq_len
+    lengths = args.lengths or [max(1, longest // 4), max(1, longest // 2), longest]
+    haystack = chat.encode_text(tokenizer, " ".join(args.text.read_text("utf-8").split()))
+    cells = find_needles(model, tokenizer, haystack, lengths, args.depths, num_asked=args.questions)
+    return json.dumps(as_plain(cells)) if args.as_json else "\n".join(grid_lines(cells))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

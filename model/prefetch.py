@@ -9,7 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import torch
+
 from model.batches import Loader, TokenBatch
+
+GPU_DEPTH = 2
+
+
+def made_ahead(loader: Loader, depth: int | None, device: torch.device) -> Loader:
+    """The loader, with a thread before it where that helps; ``depth`` as ``TrainJob`` has it."""
+    if depth is None:
+        depth = 0 if device.type == "cpu" else GPU_DEPTH
+    return Prefetch(loader, depth) if depth else loader
 
 
 class _Made(NamedTuple):
@@ -48,7 +59,7 @@ class Prefetch:
         return self.loader.sweep(max_batches)
 
     def documents(self, batch: TokenBatch) -> Mapping[str, Sequence[int] | Sequence[str]]:
-        """As the loader's: a batch knows itself where it is from."""
+        """As the loader's."""
         return self.loader.documents(batch)
 
     def epochs(self) -> dict[str, float]:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model.adapters import add_adapters
 from model.batches import Loader, TokenBatch
+from model.branch import branched
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
     checkpoint_path,
@@ -47,7 +48,7 @@ from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
 from model.parallel import ParallelModel
-from model.prefetch import Prefetch
+from model.prefetch import Prefetch, made_ahead
 from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
 from model.saver import Saver
@@ -88,8 +89,7 @@ class Trainer:
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         _check_shards(self.model, self.loader, self.val_loader)
         self._num_too_long = getattr(self.loader, "num_too_long", 0)
-        if job.prefetch_batches:
-            self.loader = Prefetch(self.loader, job.prefetch_batches)
+        self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
         self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
         self.parallel = ParallelModel(
@@ -98,14 +98,15 @@ class Trainer:
         self.layout = Layout(self.ranks, self.parallel.cuts() if self.ranks.world > 1 else {})
         matrices = SharedMatrices(self.parallel) if self.ranks.world > 1 else None
         self.optimizer = make_optimizer(self.model, job.optim, matrices)
+        self.compute.prepare_optimizer(self.optimizer)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.saver = Saver(self.checkpoints, self.layout, job.checkpoint_in_background)
         self.step = 0
         self.last_eval: dict[str, Any] = {}
-        self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
         self.guard = Guard.of(job)
         self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
+        self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
         if self.ranks.data_rank:  # dropout: other rows, other draws
             torch.manual_seed(job.seed + self.ranks.data_rank)
         damages = {}
@@ -124,7 +125,7 @@ class Trainer:
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
-        if self.step == 0 and self.job.guard.may_roll_back:
+        if self.job.guard.may_roll_back and latest_checkpoint(self.checkpoints) is None:
             self._save()
         while not self._is_over():
             if not self._train_one_step():
@@ -307,24 +308,31 @@ class Trainer:
         self.meter.pause()
 
     def _resume(self, path: Path | None) -> int | None:
-        """Go on from a checkpoint, if there is one; gives back the threads it was made with."""
+        """Go on from a checkpoint, or from the one that the job branches off, if there is either;
+        gives back the threads it was made with."""
+        is_branch = path is None and self.job.branch_from is not None
+        if is_branch:
+            path = Path(str(self.job.branch_from))
         if path is None:
             return None
         checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
-        _check_same_job(checkpoint.state["job"], self.job, path)
+        state = checkpoint.state
+        if is_branch:
+            state = branched(state, self.job)
+        _check_same_job(state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
             raise ValueError(
                 f"{path} is past the job's {self.job.steps} steps: raise steps or use a new out_dir"
             )
         self.step = checkpoint.step
-        self.loader.load_state_dict(checkpoint.state["loader"])
-        self.last_eval = checkpoint.state["last_eval"]
-        self.early_stop.load_state_dict(checkpoint.state.get("early_stop", {}))
-        self.guard.load_state_dict(checkpoint.state["guard"])
+        self.loader.load_state_dict(state["loader"])
+        self.last_eval = state["last_eval"]
+        self.early_stop.load_state_dict(state.get("early_stop", {}))
+        self.guard.load_state_dict(state["guard"])
         if self.average:
-            self.average.load(checkpoint.tensors, checkpoint.state["num_averaged"])
+            self.average.load(checkpoint.tensors, state["num_averaged"])
         log.info("resuming from %s", path)
-        return self.job.threads or checkpoint.state.get("threads")
+        return self.job.threads or state.get("threads")
 
     def newest_checkpoint(self, until_step: int | None = None) -> Path | None:
         """As rank 0 sees it."""
@@ -351,7 +359,7 @@ class Trainer:
         )
 
     def _export(self, folder: Path) -> None:
-        """All ranks, for each may hold a piece; rank 0 writes."""
+        """The averages where there are any, else the weights; on all ranks, which hold pieces."""
         model = self.model
         with self.average.in_place() if self.average else contextlib.nullcontext():
             if not self.parallel.is_whole:

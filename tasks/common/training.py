@@ -50,9 +50,9 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         should_stop=context.should_stop,
         num_processes=context.machine.num_training_processes,
     )
-    made = [path for path in (folder / "final").rglob("*") if path.is_file()]
-    num_bytes = sum(path.stat().st_size for path in (*made, folder / METRICS_NAME))
-    with room_for("the trained model's artifact", context.path, num_bytes):
+    made = [path for name in ("final", TENSORBOARD_FOLDER) for path in (folder / name).rglob("*")]
+    made += [folder / name for name in (METRICS_NAME, JOB_NAME)]
+    with room_for("the trained model's artifact", context.path, sum(map(_num_bytes, made))):
         shutil.copytree(folder / "final", context.path, dirs_exist_ok=True)
         for name in (METRICS_NAME, JOB_NAME):
             shutil.copyfile(folder / name, context.path / name)
@@ -61,13 +61,20 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
     return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
 
 
+def _num_bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _tell(context: StageContext) -> None:
-    """Leave the run as a plot and a summary, which the stage's report shows."""
+    """Leave the run as a plot and a summary, after what the stage said of its plan: its report
+    shows both."""
     from tasks.common.training_plots import training_png  # matplotlib takes a second to import
 
     log = TrainingLog.read(context.path / METRICS_NAME)
     (context.path / PLOT_NAME).write_bytes(training_png(log))
-    (context.path / SUMMARY_NAME).write_text(summary_markdown(log), encoding="utf-8")
+    summary = context.path / SUMMARY_NAME
+    before = summary.read_text(encoding="utf-8") + "\n" if summary.exists() else ""
+    summary.write_text(before + summary_markdown(log), encoding="utf-8")
 
 
 class _Listener:
@@ -85,6 +92,12 @@ class _Listener:
                 self._context.log.info("%s", _step_line(event))
             case "eval":
                 self._context.log.info("%s", _eval_line(event))
+            case "early_stop":
+                self._context.log.info(
+                    "step %d: the held-out loss no longer falls; step %s was best, and is kept",
+                    event["step"],
+                    event["best_step"],
+                )
             case "skipped":
                 self._context.log.warning("%s", _skipped_line(event))
             case "rolled_back":
@@ -100,12 +113,6 @@ class _Listener:
                     event["path"],
                     event["damage"],
                     event["step"],
-                )
-            case "early_stop":
-                self._context.log.info(
-                    "step %d: the held-out loss no longer falls; step %s was best, and is kept",
-                    event["step"],
-                    event["best_step"],
                 )
             case "resumed":
                 self._context.log.info("resumed at step %d", event["step"])

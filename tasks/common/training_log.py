@@ -26,9 +26,9 @@ class TrainingLog:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """All lines of a file; a trainer that is still writing may have left the last one half."""
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return cls([json.loads(line) for line in lines if line.endswith("\n") and line.strip()])
+        """All lines of a file."""
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return cls([json.loads(line) for line in lines if line])
 
     def of(self, kind: str) -> list[Event]:
         """Those of one kind, ``step``, ``eval``, ``samples`` …, but for what was rolled back."""

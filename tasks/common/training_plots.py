@@ -40,7 +40,8 @@ def losses(axis: Any, log: TrainingLog) -> None:
     if best is not None:
         axis.axvline(best, color=IRON, ls="--", lw=1, label="kept")
     axis.set_ylabel("loss, nats")
-    axis.legend(frameon=False)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False)
 
 
 def _groups(axis: Any, log: TrainingLog) -> None:
@@ -64,7 +65,7 @@ def rates(axis: Any, log: TrainingLog) -> None:
 
 def speed(axis: Any, log: TrainingLog) -> None:
     """Tokens a second, and the share of the machine that they use on the right."""
-    _line(axis, log, "step", "tokens_per_second", color=IRON, lw=0.8)
+    _line(axis, log, "step", "tokens_per_second", color=ASH, lw=3)
     axis.set_ylabel("tokens a second")
     axis.set_ylim(bottom=0)
     if log.usual("mfu") is not None:

@@ -2,20 +2,24 @@
 
 from model.job import OptimConfig, RecordData, TrainJob
 from tasks.common.finetune import identity
+from tasks.common.records import read_records
 from tasks.common.stage import Outcome, Stage, StageContext
 from tasks.common.training import train
+from tasks.common.watching import first_questions, watch_settings
 from tasks.dpo.config import DpoConfig
 
 
 def run(context: StageContext, config: DpoConfig) -> Outcome:
     """Make chosen answers likelier than rejected ones, held to the input model by beta."""
     preferences = context.input("preferences")
+    held_out = preferences.fetch("preferences-validation.jsonl")
+    questions = first_questions(read_records(held_out), "prompt")
     job = TrainJob(
         objective="dpo",
         init_from=str(context.input("checkpoint").folder()),
         data=RecordData(
             train=str(preferences.fetch("preferences-train.jsonl")),
-            val=str(preferences.fetch("preferences-validation.jsonl")),
+            val=str(held_out),
         ),
         finetune=config.finetune.as_job(),
         out_dir=str(context.path),
@@ -32,13 +36,14 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
         **config.robustness.job_fields(),
+        **watch_settings(config.watch, questions),
     )
     return train(context, job)
 
 
 STAGE = Stage(
     name="dpo",
-    version=1,
+    version=2,
     config=DpoConfig,
     inputs=("checkpoint", "preferences"),
     run=run,

@@ -5,6 +5,26 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class NeedleOptions(BaseModel):
+    """Facts hidden in long texts and asked for: does the model use all of its context?"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Needles in a haystack")
+
+    lengths: list[int] = Field(
+        default_factory=list,
+        title="Lengths, tokens",
+        description="Of the texts, each at most the model's context; empty: not asked",
+    )
+    depths: list[float] = Field(
+        default=[0.0, 0.25, 0.5, 0.75, 1.0],
+        title="Depths",
+        description="Where the fact stands: 0 at the beginning of the text, 1 at its end",
+    )
+    questions: int = Field(
+        10, ge=1, title="Questions", description="At each length and depth; they take a pass each"
+    )
+
+
 class EvaluateConfig(BaseModel):
     """Perplexity, multiple choice by likelihood, and free answers to held-out questions."""
 
@@ -26,4 +46,5 @@ class EvaluateConfig(BaseModel):
         0.0, ge=0, le=2, title="Temperature", description="0 takes the likeliest token"
     )
     max_validation_tokens: int = Field(200_000, ge=1, title="Validation tokens")
+    needle: NeedleOptions = NeedleOptions()
     seed: int = Field(0, ge=0, title="Seed")

@@ -18,6 +18,7 @@ from model import chat
 from model.checkpoint import load_model
 from model.generate import generate
 from model.language_model import LanguageModel
+from model.needle import as_plain, find_needles
 from model.sampling import Sampling
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
@@ -32,6 +33,7 @@ from tasks.evaluate.multiple_choice import AsContext, answer_questions, fits
 
 ANSWERS_PER_BATCH = 64
 TOKENS_PER_SLICE = 10_000_000
+TOKENS_OF_HAYSTACK = 100_000
 
 
 def run(context: StageContext, config: EvaluateConfig) -> Outcome:
@@ -45,6 +47,9 @@ def run(context: StageContext, config: EvaluateConfig) -> Outcome:
     metrics: dict[str, Any] = {"num_parameters": model.num_parameters()}
     metrics |= _perplexity(model, tokenizer, tokens, config)
     context.log.info("bits per byte %.3f", metrics["bits_per_byte"])
+
+    if config.needle.lengths:
+        metrics["needle"] = _needles(model, tokenizer, tokens, config)
 
     given = read_records(instructions.fetch("multiple-choice.jsonl"))[: config.max_questions]
     questions = [question for question in given if fits(model, tokenizer, question)]
@@ -103,6 +108,30 @@ def _perplexity(
         "validation_tokens": int(all_scored),
         "bits_per_byte_by_group": by_group,
     }
+
+
+def _needles(
+    model: LanguageModel, tokenizer: Tokenizer, tokens: Artifact, config: EvaluateConfig
+) -> list[dict[str, float]]:
+    """The share of facts found by length and depth, hidden in held-out text."""
+    special = [chat.special_id(tokenizer, token) for token in chat.SPECIAL_TOKENS]
+    shards = [
+        shard
+        for row in read_mixture(tokens)["groups"]
+        for shard in _shards(tokens.folder(), tokens, VALIDATION, row)
+    ]
+    ids = _first_tokens(shards, 2 * max(config.needle.lengths) + TOKENS_OF_HAYSTACK)
+    haystack = ids[~np.isin(ids, special)].tolist()
+    cells = find_needles(
+        model,
+        tokenizer,
+        haystack,
+        config.needle.lengths,
+        config.needle.depths,
+        num_asked=config.needle.questions,
+        seed=config.seed,
+    )
+    return as_plain(cells)
 
 
 def _accuracy(questions: Sequence[Record], picks: Sequence[Record]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from model.architectures import PRESETS
 from tasks.common.robustness import RobustnessConfig
+from tasks.common.watching import WatchOptions
 
 MODELS = [name for name, own in PRESETS.items() if own.get("architecture") != "encoder"]
 """The shapes that learn to foretell the next token."""
@@ -156,6 +157,7 @@ class PretrainConfig(BaseModel):
     start: StartOptions = StartOptions()
     eval_every_steps: int = Field(200, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(20, ge=1, title="Batches an evaluation")
+    watch: WatchOptions = WatchOptions()
     seed: int = Field(0, ge=0, title="Seed")
     robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)
 

@@ -8,6 +8,7 @@ from model.tokens import TokenShard
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.stage import SUMMARY_NAME, Outcome, Stage, StageContext
 from tasks.common.training import train
+from tasks.common.watching import FROM_NOTHING, watch_settings
 from tasks.pretrain.config import PretrainConfig
 from tasks.pretrain.schedule import Phase, first_decay_step, schedule_markdown
 from tasks.pretrain.start import base_folder, identity, where_to_begin
@@ -55,6 +56,7 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
         **config.robustness.job_fields(),
+        **watch_settings(config.watch, FROM_NOTHING),
     )
     summary = schedule_markdown(job.steps, config.batch_size * config.seq_len, phases, optim)
     context.log.info("the plan of the run:\n%s", summary)

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.common.finetune import FinetuneParams
 from tasks.common.robustness import RobustnessConfig
+from tasks.common.watching import WatchOptions
 
 
 class SftConfig(BaseModel):
@@ -23,5 +24,6 @@ class SftConfig(BaseModel):
     finetune: FinetuneParams = FinetuneParams()
     eval_every_steps: int = Field(100, ge=1, title="Evaluate every N steps")
     eval_batches: int = Field(10, ge=1, title="Batches an evaluation")
+    watch: WatchOptions = WatchOptions()
     seed: int = Field(0, ge=0, title="Seed")
     robustness: RobustnessConfig = Field(default_factory=RobustnessConfig)

@@ -27,7 +27,7 @@ from model.architectures import ModelConfig
 from model.checkpoint import load_model
 from model.context import load_to_train
 from model.job import ContextConfig, OptimConfig, PretrainData, TrainJob
-from model.needle import CITIES, Cell, Facts, as_plain, find_needles
+from model.needle import DEPTHS, Cell, Facts, as_plain, find_needles, grid_lines
 from model.tokens import TokenWriter
 from model.trainer import train
 from tasks.common.files import open_text
@@ -37,20 +37,22 @@ from tasks.tokenizer.config import TokenizerConfig
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 VOCAB_SIZE = 768
 NUM_FACTS = 4
 NUM_TIMES = 2  # that a document says its facts once more
-# The value right after the name: what two layers can learn to look up in minutes.
+# What is asked for tells a rabbit from a hammer, the text which animal it is: a tiny model learns
+# to look up the second in minutes, and has to look wherever it stands.
 FACTS = Facts(
     sentence=" {name} {value}.",
     question=" {name}",
-    names=CITIES,
-    values=(
-        *("amber", "anchor", "apple", "basin", "button", "candle", "carpet", "cherry", "copper"),
-        *("dagger", "engine", "falcon", "garden", "hammer", "honey", "island", "jacket", "kettle"),
-        *("ladder", "lemon", "marble", "needle", "orange", "pepper", "rabbit", "saddle", "velvet"),
-    ),
+    values={
+        "animal": ("badger", "beaver", "falcon", "jackal", "monkey", "pigeon", "rabbit", "turtle"),
+        "city": ("Berlin", "Dublin", "Havana", "Lisbon", "Madrid", "Prague", "Vienna", "Warsaw"),
+        "colour": ("amber", "crimson", "ivory", "maroon", "purple", "scarlet", "silver", "violet"),
+        "fruit": ("apple", "apricot", "banana", "cherry", "lemon", "mango", "melon", "orange"),
+        "metal": ("cobalt", "copper", "iron", "nickel", "sodium", "titanium", "tungsten", "zinc"),
+        "tool": ("chisel", "drill", "hammer", "ladder", "pliers", "shovel", "spanner", "wrench"),
+    },
 )
 
 
@@ -123,11 +125,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--short", type=int, default=64, help="tokens of the first context")
     parser.add_argument("--factor", type=int, default=8, help="how many times longer it becomes")
-    parser.add_argument("--steps", type=int, default=1_200)
-    parser.add_argument("--steps-after", type=int, default=60)
-    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps-after", type=int, default=50)
+    parser.add_argument("--lr", type=float, default=0.008)
     parser.add_argument("--methods", nargs="+", default=["yarn"], help="none theta linear yarn")
-    parser.add_argument("--asked", type=int, default=20, help="questions a cell")
+    parser.add_argument("--asked", type=int, default=10, help="questions a cell")
     args = parser.parse_args()
     torch.set_num_threads(1)
     long, folder = args.short * args.factor, args.output
@@ -150,6 +152,7 @@ def main() -> None:
             n_kv_heads=2,
             mlp_width=128,
             max_seq_len=args.short,
+            width_base=256,
         ),
         tokenizer=str(tokenizer_path),
         data=PretrainData(groups={"short": [short_docs]}, weights={"short": 1.0}),
@@ -172,7 +175,7 @@ def main() -> None:
         grids[name] = find_needles(
             model, tokenizer, haystack, lengths, DEPTHS, FACTS, num_asked=args.asked
         )
-        _print_grid(name, grids[name])
+        print("\n".join([f"\n{name}: share found", *grid_lines(grids[name])]), flush=True)
 
     as_it_is = load_to_train(base, ContextConfig(max_seq_len=long, method="none"))
     ask("trained on short documents", as_it_is.eval())
@@ -201,16 +204,6 @@ def main() -> None:
     plain = {name: as_plain(cells) for name, cells in grids.items()}
     (folder / "needle.json").write_text(json.dumps(plain, indent=1))
     print(f"{_cpu_seconds():.0f} CPU seconds in all")
-
-
-def _print_grid(name: str, cells: Sequence[Cell]) -> None:
-    lengths = sorted({cell.length for cell in cells})
-    print(
-        f"\n{name}: share found, by depth and length\n  depth " + "".join(f"{n:7}" for n in lengths)
-    )
-    for depth in DEPTHS:
-        row = [cell.accuracy for cell in cells if cell.depth == depth]
-        print(f"  {depth:5.2f} " + "".join(f"{value:7.2f}" for value in row), flush=True)
 
 
 def _plot(path: Path, grids: dict[str, list[Cell]]) -> None:

@@ -211,10 +211,10 @@ def _plot_coordinates(path: Path, checks: dict[str, dict[int, list[dict[str, flo
                 values = [by_step[step][name] for by_step in found.values()]
                 style = {"color": "#d9622b", "lw": 2} if name == "logits" else {"lw": 0.8}
                 axis.plot(list(found), values, marker=".", label=name, **style)
-            axis.set(xscale="log", yscale="log", title=f"{rule}, after {step} steps")
+            axis.set(xscale="log", yscale="log", title=f"after {step} steps", xlabel="width")
             axis.set_xticks(list(found), [str(width) for width in found])
             axis.minorticks_off()
-        row[0].set_ylabel("root mean square")
+        row[0].set_ylabel(f"{rule}\nroot mean square")
     axes[0][0].legend(fontsize=5)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
@@ -243,14 +243,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--rules", nargs="+", default=[rule.name for rule in RULES])
     parser.add_argument("--check-steps", type=int, default=4)
     parser.add_argument("--check-lr", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument(
-        "--powers", type=int, nargs="+", default=[-12, -11, -10, -9, -8, -7], help="rates 2^power"
+        "--powers",
+        type=int,
+        nargs="+",
+        default=[-12, -11, -10, -9, -8, -7, -6],
+        help="rates 2^power",
     )
     args = parser.parse_args()
     torch.set_num_threads(1)

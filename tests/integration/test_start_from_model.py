@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from flows.planning import plan_flow
+from flows.takedown import _roads
 from model.architectures import ModelConfig
 from model.checkpoint import export_model
 from model.decoder import Decoder
@@ -55,3 +56,13 @@ def test_a_folder_gives_the_tokenizer_that_is_adopted(tmp_path, machine, base):
     }
     for name in ("tokenizer", "tokens", "pretrain", "sft"):
         assert stages[name].ref() != from_nothing[name].ref()
+
+
+def test_a_takedown_finds_its_roads_without_a_tokenizer(tmp_path, machine, base):
+    given = Stage("pretrain", 0, Folder, (), COPY.run)
+    made, _ = materialise(given, Folder(path=str(base)), {}, machine)
+    write_package(tmp_path)
+    params = small_params(tmp_path, f"train.start.checkpoint={made.ref}")
+    roads = _roads(params, machine)
+    assert roads["curate"][-1].identity.stage == "mix"
+    assert [stage.identity.stage for stage in roads["train"]][-1] == "dpo"

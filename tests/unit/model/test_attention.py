@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.testing import CompileCounter
 from torch.nn.attention.flex_attention import create_block_mask
 
 from model.attention import (
@@ -125,3 +126,17 @@ def test_what_cannot_be_had_is_refused_with_the_reason():
         choose_backend("flex", gpu, torch.bfloat16, 8)
     with pytest.raises(ValueError, match="256"):
         choose_backend("varlen", gpu, torch.bfloat16, 320)
+
+
+def test_masks_of_other_documents_are_not_compiled_anew(tiny):
+    torch._dynamo.reset()
+    model = Decoder(dataclasses.replace(tiny, max_seq_len=160, sliding_window=50)).eval()
+    model.attention_backend = "flex"
+    counter = CompileCounter()
+    model.stack = torch.compile(model.stack, dynamic=False, backend=counter)
+    tokens_BT = torch.randint(0, tiny.vocab_size, (2, 160))
+    with torch.no_grad():
+        for seed in range(4):
+            model.hidden(tokens_BT, documents_BT=packed(2, 160, seed))
+    torch._dynamo.reset()
+    assert counter.frame_count == 1

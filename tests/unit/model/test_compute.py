@@ -16,6 +16,8 @@ from model.batches import pad_rows
 from model.compute import Compute
 from model.decoder import Decoder
 from model.encoder import Encoder
+from model.job import OptimConfig
+from model.optim import make_optimizer
 from model.recompute import block_runner
 from model.trainer import Trainer, train
 
@@ -191,6 +193,23 @@ def test_packed_rows_are_compiled_once(make_job, graphs, scope, checkpointing):
     assert graphs() == 2
     assert compiled_loss == pytest.approx(loss, rel=1e-5)
     assert (compiled - plain).norm() <= 1e-5 * plain.norm()
+
+
+def test_a_compiled_muon_takes_the_same_steps(tiny, make_job, graphs):
+    optim = OptimConfig(kind="muon", lr=3e-3, warmup_steps=2)
+    moved = []
+    for on in (False, True):
+        torch.manual_seed(0)
+        model = Decoder(tiny)
+        optimizer = make_optimizer(model, optim)
+        Compute(make_job("pretrain", compile=on), CPU).prepare_optimizer(optimizer)
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        moved.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*moved, rtol=0, atol=1e-6)
+    assert graphs() == len({p.shape for p in model.blocks.parameters() if p.ndim == 2})
 
 
 def test_ragged_rows_come_in_few_widths_and_mean_the_same(make_job):

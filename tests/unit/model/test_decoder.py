@@ -40,7 +40,7 @@ def test_the_future_cannot_leak(tiny, changes):
     assert not torch.equal(before[:, 10:], after[:, 10:])
 
 
-@pytest.mark.parametrize("preset", ["llama-demo", "gpt2-demo"])
+@pytest.mark.parametrize("preset", ["llama-demo", "gpt2-demo", "modern-demo"])
 @torch.no_grad()
 def test_an_untrained_model_is_as_good_as_guessing(preset):
     torch.manual_seed(0)
@@ -71,6 +71,9 @@ def test_one_batch_can_be_learned_by_heart(tiny):
         ("llama-small", 16_384, 32.1),
         ("llama-base", 50_304, 121),
         ("gpt2-base", 50_257, 124.4),
+        ("modern-demo", 4096, 3.15),
+        ("modern-small", 16_384, 39.9),
+        ("modern-base", 50_304, 152.8),
     ],
 )
 def test_presets_have_the_size_they_promise(preset, vocab_size, millions):

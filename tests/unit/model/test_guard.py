@@ -132,11 +132,12 @@ def test_a_skipped_update_changes_nothing_and_all_others_are_made(poisoned, kind
     assert 0 not in bad
     trainer = Trainer(job)
     for batch in range(job.steps):
-        before, taken = everything(trainer), sum(trainer.loader.counts.values())
+        before, taken = everything(trainer), sum(trainer.loader.tokens().values())
         trainer._train_one_step()
         assert same(before, everything(trainer)) == (batch in bad)
         assert trainer.step == batch + 1
-        assert sum(trainer.loader.counts.values()) == taken + job.batch_size
+        tokens = job.batch_size * job.seq_len
+        assert sum(trainer.loader.tokens().values()) == taken + tokens
     trainer.close()
     assert [e["step"] for e in events(job, "skipped")] == [b + 1 for b in sorted(bad)]
     assert len(events(job, "step")) == job.steps - len(bad)

@@ -9,13 +9,23 @@ from torch import nn
 from model.chat import BOS, decode, encode_text, special_id
 from model.decoder import Decoder
 from model.language_model import LanguageModel
-from model.needle import NUMBERS, Facts, as_plain, find_needles, needle_request
+from model.needle import (
+    NUMBERS,
+    Cell,
+    Facts,
+    as_plain,
+    find_needles,
+    grid_lines,
+    main,
+    needle_request,
+)
 
 WORDS = Facts(
     sentence=" {name} {value}.",
     question=" {name}",
-    names=("ash", "coal", "flux", "iron"),
-    values=("bloom", "draw", "ember", "gate", "jet", "kiln"),
+    values=dict.fromkeys(
+        ("ash", "coal", "flux", "iron"), ("bloom", "draw", "ember", "gate", "jet", "kiln")
+    ),
 )
 
 
@@ -62,7 +72,7 @@ def test_a_text_has_its_length_and_the_fact_stands_at_its_depth(
     assert len(context) + len(answer) == length
     assert context[0] == special_id(tokenizer, BOS)
     text, value = decode(tokenizer, context[1:]), decode(tokenizer, answer).strip()
-    name = next(n for n in facts.names if text.endswith(facts.question.format(name=n)))
+    name = next(n for n in facts.values if text.endswith(facts.question.format(name=n)))
     fact = facts.sentence.format(name=name, value=value)
     assert text.count(fact) == 1
     # The other facts move it by at most their own length.
@@ -117,3 +127,25 @@ def test_lengths_that_cannot_be_are_said(tokenizer, tiny, haystack):
         find_needles(model, tokenizer, haystack, [20], [0.5])
     with pytest.raises(ValueError, match="haystack of 5"):
         find_needles(model, tokenizer, haystack[:5], [64], [0.5], WORDS)
+
+
+def test_the_command_prints_a_grid_or_says_what_is_wrong(base_model, tmp_path, monkeypatch, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("many things and more of them\n" * 50)
+    command = ["needle", str(base_model), "--text", str(text), "--device", "cpu"]
+    short = ["--lengths", "60", "--depths", "0", "1"]
+    monkeypatch.setattr("sys.argv", [*command, "--lengths", "900"])
+    assert main() == 2
+    assert "beyond the model's max_seq_len = 64" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*command, *short])
+    assert main() == 2  # four facts of the default kind need more room in this vocabulary
+    assert "ask for longer texts" in capsys.readouterr().err
+
+
+def test_a_grid_has_a_row_a_depth_and_a_column_a_length():
+    cells = [Cell(n, d, k, 4) for n, d, k in [(64, 0.0, 1), (64, 1.0, 4), (1_024, 0.0, 0)]]
+    assert grid_lines([*cells, Cell(1_024, 1.0, 2, 4)]) == [
+        "depth         64    1,024",
+        " 0.00       0.25     0.00",
+        " 1.00       1.00     0.50",
+    ]

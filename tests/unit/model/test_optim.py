@@ -5,7 +5,7 @@ import torch
 
 from model.decoder import Decoder
 from model.job import OptimConfig
-from model.muon import Muon, Together, orthogonal
+from model.muon import COEFFICIENTS, NUM_ROUNDS, Muon, Together, orthogonal
 from model.optim import make_optimizer, parameter_groups, set_learning_rate
 
 
@@ -32,6 +32,20 @@ def test_an_orthogonal_matrix_has_singular_values_near_one_and_the_same_directio
     polar = exact[0] @ exact[2]
     cosine = torch.nn.functional.cosine_similarity(found.flatten(), polar.flatten(), dim=0)
     assert float(cosine) > 0.97
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 40), (2, 40, 16)])
+def test_each_singular_value_goes_through_the_rounds_polynomial(shape):
+    torch.manual_seed(0)
+    matrices = torch.randn(shape, dtype=torch.float64)
+    left, values, right = torch.linalg.svd(
+        matrices / matrices.norm(dim=(-2, -1), keepdim=True), full_matrices=False
+    )
+    for _ in range(NUM_ROUNDS):
+        values = sum(c * values ** (2 * i + 1) for i, c in enumerate(COEFFICIENTS))
+    expected = (left * values[..., None, :]) @ right
+    found = orthogonal(matrices.float())
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_muon_moves_as_the_one_of_torch_does(monkeypatch):

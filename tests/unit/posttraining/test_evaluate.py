@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -160,6 +161,24 @@ def test_what_is_too_long_is_left_out_and_counted(models, machine):
     assert [pick["id"] for pick in choices] == ["a", "b"]
     assert metrics["multiple_choice"]["questions"] == 2
     assert metrics["too_long"] == 2
+
+
+def test_needles_are_hidden_in_held_out_text_where_asked_for(models, machine):
+    inputs = checkpoint_and_tokens(machine, _longer(models[0]), TOKENIZER, TEXT, QUESTIONS)
+    options = {"lengths": [200], "depths": [0.0, 1.0], "questions": 2}
+    sizes = {"max_answers": 1, "max_new_tokens": 1}
+    asked = materialise(STAGE, EvaluateConfig(**sizes, needle=options), inputs, machine)[0]
+    assert [(c["length"], c["depth"], c["num_asked"]) for c in asked.metrics["needle"]] == [
+        (200, 0.0, 2),
+        (200, 1.0, 2),
+    ]
+    assert "needle" not in materialise(STAGE, EvaluateConfig(**sizes), inputs, machine)[0].metrics
+
+
+def _longer(model):
+    longer = Decoder(replace(model.config, max_seq_len=256))
+    longer.load_state_dict(model.state_dict())
+    return longer
 
 
 def test_counts_do_not_depend_on_the_size_of_slices(tmp_path, monkeypatch):

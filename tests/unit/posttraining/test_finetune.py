@@ -13,7 +13,7 @@ from model.checkpoint import load_model
 from model.decoder import Decoder
 from model.job import PROJECTIONS, FinetuneConfig, TrainJob
 from model.trainer import train
-from tasks.common.finetune import FinetuneParams, Projection
+from tasks.common.finetune import FinetuneParams, Projection, identity
 from tasks.common.stage import Outcome, materialise
 from tasks.dpo import stage as dpo
 from tasks.dpo.config import DpoConfig
@@ -38,6 +38,14 @@ def test_every_projection_and_method_is_the_engines():
     assert FinetuneParams(method="qlora").as_job() == FinetuneConfig(base="nf4")
     chosen = FinetuneParams(method="lora", rank=2, alpha=4, targets=["q_proj"], dropout=0.1)
     assert chosen.as_job() == FinetuneConfig(rank=2, alpha=4, targets=("q_proj",), dropout=0.1)
+
+
+def test_settings_that_nothing_heeds_make_no_other_artifact():
+    plain = identity(SftConfig())
+    assert identity(SftConfig(finetune=FinetuneParams(rank=3))) == plain
+    assert "finetune" not in plain
+    ranks = [identity(SftConfig(finetune=FinetuneParams(method="lora", rank=r))) for r in (2, 3)]
+    assert ranks[0] != ranks[1] != plain
 
 
 def test_what_preferences_cannot_go_on_from_is_refused_before_any_work():

@@ -56,6 +56,14 @@ def test_a_special_token_in_a_text_is_letters_and_a_token_is_a_byte():
     assert len(ids) == len(mask) == 5
 
 
+def test_what_bytes_do_not_heed_makes_no_other_tokenizer():
+    made = [TokenizerConfig(kind="bytes", vocab_size=size) for size in (500, 600)]
+    assert TOKENIZE.identity(made[0]) == TOKENIZE.identity(made[1])
+    learned = TOKENIZE.identity(TokenizerConfig())
+    assert learned != TOKENIZE.identity(made[0])
+    assert "kind" not in learned  # artifacts of before there was a choice are found
+
+
 @pytest.fixture
 def job(machine, monkeypatch, tmp_path):
     """A short pretraining, as the stages make it of documents in several scripts."""
@@ -85,7 +93,8 @@ def job(machine, monkeypatch, tmp_path):
         warmup_steps=2,
         eval_every_steps=10,
     )
-    materialise(pretrain.STAGE, settings, {"tokens": [encoded.ref]}, machine)
+    inputs = {"tokens": [encoded.ref], "checkpoint": []}
+    materialise(pretrain.STAGE, settings, inputs, machine)
     fields = {"out_dir": str(tmp_path / "out"), "device": "cpu", "threads": 1}
     return type(found[0]).from_json_dict(found[0].to_json_dict() | fields)
 

@@ -43,5 +43,5 @@ def test_the_speed_is_that_of_most_steps_however_often_it_was_resumed(
         for n, speed in enumerate(speeds)
     ]
     log = "\n".join(map(json.dumps, steps))
-    (curve,) = gather.curves([_open(machine, metrics__jsonl=log)])
-    assert curve["tokens_per_second"] == usual
+    (row,) = gather.training_table(gather.training_logs([_open(machine, metrics__jsonl=log)]))
+    assert row["tokens_per_second"] == usual

@@ -24,7 +24,9 @@ VALUES: dict[str, Any] = {
     "duplicates": None,
     "mixture": [],
     "phases": [],
-    "curves": [],
+    "training": [],
+    "held_out": {"unit": "", "rows": []},
+    "samples": [],
     "loss_png": "",
     "loss_svg": "",
     "models": [SCORES | {"multiple_choice": None}],
@@ -77,3 +79,33 @@ def test_phases_are_shown_where_there_are_several(tmp_path: Path, name: str):
         assert f"\n\n{wanted}" in text
     else:
         assert '<td>share</td><td class="n">75.0%</td><td class="n">25.0%</td>' in text
+
+
+TRAINED = {
+    **{"stage": "sft", "steps": 60, "best_step": 40, "stopped_early": True, "tokens": 1_234},
+    **{"val_loss": 2.5, "tokens_per_second": 99.0, "mfu": None, "data_wait_share": 0.0012},
+    "peak_memory_bytes": 3 << 20,
+}
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_training_is_shown_with_what_models_wrote(tmp_path: Path, name: str):
+    said = {"prompt": "Why?", "greedy": "# <b>Because\n|of`", "sampled": "that"}
+    shown = {
+        "training": [TRAINED],
+        "held_out": {
+            "unit": "bits per byte",
+            "rows": [{"group": "web", "first": 3.0, "last": 1.25}],
+        },
+        "samples": [{"stage": "sft", "step": 60, "samples": [said]}],
+        "funnel": [],
+        "funnel_svg": "",
+    }
+    _render(name, VALUES | shown, tmp_path)
+    text = (tmp_path / name).read_text()
+    for told in ("kept: 40; stopped early", "1,234", "2.500", "0.12 %", "3 MiB", "—", "1.250"):
+        assert told in text
+    if name.endswith(".md"):
+        assert "> # <b>Because \\|of'" in text
+    else:
+        assert "# &lt;b&gt;Because\n|of`" in text

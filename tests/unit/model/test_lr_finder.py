@@ -1,0 +1,98 @@
+"""The learning-rate finder: on a loss whose best rate is known, on real jobs, and its promises."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from model import lr_finder
+from model.job import OptimConfig
+from model.lr_finder import range_test, sweep
+
+
+def test_a_range_test_rises_by_the_same_factor_and_suggests_a_rate_that_learns(make_job, replace):
+    job = make_job("pretrain", batch_size=8)
+    found = range_test(job, min_lr=1e-5, max_lr=10.0, num_steps=50)
+    rates = [point["lr"] for point in found.points]
+    factors = [later / lr for lr, later in pairwise(rates)]
+    assert factors == pytest.approx([(10.0 / 1e-5) ** (1 / 49)] * len(factors))
+    assert rates[0] == pytest.approx(1e-5)
+    assert found.is_bounded
+    assert found.suggestion < rates[-1] / lr_finder.SAFETY
+    around = sweep(job, [found.suggestion / 30, found.suggestion, 10.0], num_steps=30)
+    assert around.best == found.suggestion
+    assert around.measured == "held out"
+    assert not around.is_at_edge
+
+
+def test_rates_that_are_all_too_low_are_said_to_bound_nothing(make_job):
+    found = range_test(make_job("pretrain"), min_lr=1e-6, max_lr=1e-3, num_steps=20)
+    assert not found.is_bounded
+
+
+def test_a_sweep_is_the_jobs_own_runs(make_job, replace, tmp_path):
+    """Each loss is that of a whole training with that rate, bit for bit."""
+    from model.trainer import train
+    from tests.unit.model.test_trainer import events
+
+    job = make_job("sft", steps=500)
+    found = sweep(job, [3e-3, 1e-3], num_steps=20)
+    assert [run["lr"] for run in found.runs] == [1e-3, 3e-3]
+    for run in found.runs:
+        own = replace(
+            job,
+            steps=20,
+            out_dir=str(tmp_path / str(run["lr"])),
+            optim=replace(job.optim, lr=run["lr"]),
+        )
+        train(own)
+        assert run["loss"] == events(own, "done")[0]["val_loss"]
+    assert found.is_at_edge
+
+
+def test_a_rate_that_diverges_has_no_loss_and_is_not_the_best(make_job):
+    job = make_job("pretrain", optim=OptimConfig(warmup_steps=0, weight_decay=0.0))
+    found = sweep(job, [1e-3, 1e18], num_steps=15)
+    assert found.runs[1]["loss"] is None
+    assert found.best == 1e-3
+
+
+def test_without_held_out_data_the_last_training_losses_count(make_job, replace):
+    job = make_job("sft")
+    found = sweep(replace(job, data=replace(job.data, val=None)), [1e-3, 1e-2], num_steps=10)
+    assert found.measured == "training"
+
+
+@pytest.mark.parametrize("rates", [[], ["--sweep", "1e-3", "1e-2"]])
+def test_the_command_leaves_the_job_alone(make_job, write_job, tmp_path, capsys, rates):
+    job = make_job("pretrain")
+    kept = Path(job.out_dir)
+    kept.mkdir()
+    (kept / "metrics.jsonl").write_text("mine\n")
+    output = tmp_path / "found"
+    arguments = [str(write_job(job)), "--steps", "15", "--output", str(output), *rates]
+    assert lr_finder.main([*arguments, "--max-lr", "100"] if not rates else arguments) == 0
+    assert {path.name: path.read_text() for path in kept.rglob("*")} == {"metrics.jsonl": "mine\n"}
+    said = capsys.readouterr().out
+    numbers = json.loads((output / "lr_finder.json").read_text())
+    named = numbers["best" if rates else "suggestion"]
+    assert f"{named:.1e}" in said
+    assert (output / "lr_finder.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--output", "OUT"], "in the job's own out_dir"),
+        (["--output", "OUT/deeper"], "in the job's own out_dir"),
+        (["--steps", "3"], "10 steps or more"),
+        (["--min-lr", "1", "--max-lr", "0.1"], "below max_lr"),
+        (["--sweep", "1e-3"], "two rates or more"),
+    ],
+)
+def test_what_cannot_be_is_one_line(make_job, write_job, capsys, arguments, complaint):
+    job = make_job("pretrain")
+    arguments = [argument.replace("OUT", job.out_dir) for argument in arguments]
+    assert lr_finder.main([str(write_job(job)), *arguments]) == 2
+    assert complaint in capsys.readouterr().err

@@ -1,0 +1,152 @@
+"""A training stage's own report: what the run said, in pictures, tables and sentences."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.architectures import ModelConfig
+from model.chat import prepare_tokenizer
+from model.language_model import make_model
+from tasks.common.report_markdown import plots_of, stage_markdown
+from tasks.common.stage import materialise
+from tasks.common.store import Store
+from tasks.common.training_log import TrainingLog, summary_markdown
+from tasks.common.training_plots import training_png
+from tasks.common.watching import WatchOptions, first_questions, watch_settings
+from tasks.sft.config import SftConfig
+from tasks.sft.stage import STAGE as SFT
+from tasks.tokenizer.bpe import train_bpe
+from tasks.tokenizer.config import TokenizerConfig
+from tests.unit.posttraining.checkpoint import COPY, Folder, checkpoint_and_tokens
+
+EVENTS = [
+    {"event": "start", "step": 0, "steps": 90},
+    *(
+        {
+            **{"event": "step", "step": n, "steps": 90, "loss": 3 / n, "lr": 1e-3 * n},
+            **{"grad_norm": 1.0, "tokens_per_second": None if n == 1 else 100 * n, "mfu": 0.5},
+            **{"data_wait_share": 0.001, "peak_memory_bytes": 7 << 20},
+        }
+        for n in range(1, 7)
+    ),
+    *(
+        {
+            **{"event": "eval", "step": step, "val_loss": loss, "val_bits_per_byte": loss / 2},
+            "val_bits_per_byte_by_group": {"web|x": loss / 2, "code": loss},
+        }
+        for step, loss in ((2, 2.0), (4, 1.5), (6, 1.75))
+    ),
+    {
+        "event": "samples",
+        "step": 6,
+        "samples": [{"prompt": "", "greedy": "# not a title\n```", "sampled": ""}],
+    },
+    {"event": "early_stop", "step": 6, "best_step": 4},
+    {
+        **{"event": "done", "step": 6, "best_step": 4, "stopped_early": True, "val_loss": 1.5},
+        **{"tokens": {"web": 3_000, "code": 1_000}, "epochs": {"web": 0.25, "code": 2.0}},
+    },
+]
+
+
+def test_the_summary_tells_the_run_in_words_and_tables():
+    text = summary_markdown(TrainingLog(EVENTS))
+    for told in (
+        "6 steps on 4,000 tokens; held-out loss 1.500 nats; 400 tokens a second; MFU 50.0%",
+        "0.10% of the time waiting for data; 7 MiB at peak.",
+        "**Stopped early** at step 6 of 90",
+        "The model is that of step 4",
+        "| web\\|x | 1.000 | 0.750 | 0.875 |",
+        "| code | 2.000 | 1.500 | 1.750 |",
+        "| code | 1,000 | 2.00 |\n| web | 3,000 | 0.25 |",
+        "greedy:\n\n    # not a title\n    ```",
+    ):
+        assert told in text, told
+
+
+def test_a_run_that_measured_little_is_told_as_far_as_it_goes():
+    few = [e for e in EVENTS if e["event"] in ("start", "step")]
+    done = {"event": "done", "step": 6, "tokens": {}, "epochs": {}}
+    text = summary_markdown(TrainingLog([*few, done]))
+    assert text.startswith("6 steps on 0 tokens; 400 tokens a second")
+    assert summary_markdown(TrainingLog([])) == "\n"
+
+
+def test_the_same_log_is_the_same_picture():
+    pictures = [training_png(TrainingLog(EVENTS)) for _ in range(2)]
+    assert pictures[0] == pictures[1]
+    assert pictures[0].startswith(b"\x89PNG")
+    assert training_png(TrainingLog([])).startswith(b"\x89PNG")
+
+
+def test_samples_are_of_the_first_questions_unless_told_otherwise():
+    records = [
+        {"messages": [{"role": role, "content": f"{role} {n}"}]}
+        for n, role in enumerate(("user", "system", "user", "user"))
+    ]
+    questions = first_questions(records, "messages")
+    assert questions == ["user 0", "user 2"]
+    assert watch_settings(WatchOptions(), questions)["sample_prompts"] == questions
+    own = WatchOptions(sample_prompts=["Why?"])
+    assert watch_settings(own, questions)["sample_prompts"] == ["Why?"]
+    assert watch_settings(WatchOptions(sample_tokens=0), questions)["sample_prompts"] == []
+
+
+@pytest.fixture
+def checkpoint(machine):
+    """An untrained model."""
+    tokenizer = prepare_tokenizer(train_bpe(["a 1 2 3"], TokenizerConfig(vocab_size=320)))
+    torch.manual_seed(0)
+    model = make_model(
+        ModelConfig(
+            **{"vocab_size": 320, "width": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2},
+            **{"max_seq_len": 64, "mlp_width": 64},
+        )
+    )
+    return checkpoint_and_tokens(machine, model, tokenizer, "a 1 2 3", [])["checkpoint"][0]
+
+
+@pytest.fixture
+def tuned(machine, tmp_path, checkpoint):
+    """A model fine-tuned on answers that cannot be learned, until it overfits."""
+    folder = tmp_path / "instructions"
+    folder.mkdir()
+    for name, numbers in (("train", range(8)), ("validation", range(100, 108))):
+        records = (
+            {
+                "id": str(n),
+                "messages": [
+                    {"role": "user", "content": f"{n}?"},
+                    {"role": "assistant", "content": str(n * 7919 % 1009)},
+                ],
+            }
+            for n in numbers
+        )
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / f"sft-{name}.jsonl").write_text(lines)
+    config = SftConfig(
+        **{"steps": 400, "batch_size": 4, "max_tokens": 32, "lr": 0.02, "warmup_steps": 0},
+        eval_every_steps=5,
+        watch=WatchOptions(early_stop_patience=2, sample_tokens=4),
+    )
+    given, _ = materialise(COPY, Folder(path=str(folder)), {}, machine)
+    inputs = {"checkpoint": [checkpoint], "instructions": [given.ref]}
+    manifest, _ = materialise(SFT, config, inputs, machine)
+    return manifest, Store(machine.store).open(manifest.ref)
+
+
+def test_a_stage_that_stopped_early_says_so_and_leaves_its_curves(tuned):
+    manifest, artifact = tuned
+    assert manifest.metrics["stopped_early"]
+    assert manifest.metrics["best_step"] < manifest.metrics["step"] < 400
+    names = {file.name for file in manifest.files}
+    assert {"training.png", "summary.md", "metrics.jsonl", "job.json"} <= names
+    assert any(name.startswith("tensorboard/events.out.tfevents") for name in names)
+    summary = artifact.fetch("summary.md").read_text()
+    assert "**Stopped early**" in summary
+    assert "100?" in summary
+    report = stage_markdown(manifest, was_cached=False, plots=plots_of(artifact))
+    assert "![training.png](data:image/png;base64," in report
+    assert Path(json.loads(artifact.fetch("job.json").read_text())["init_from"]).is_dir()
