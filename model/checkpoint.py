@@ -6,23 +6,23 @@ In: a model, an optimizer, a few counters. Out: folders that are either whole or
 ``out_dir/final/``                       ``model.safetensors``, ``config.json``, ``tokenizer.json``;
                                          ``adapter/`` or ``finetune.json`` after fine-tuning beside
 
+Where a model is cut up among ranks, each writes and reads what it holds of it, in files of its own
+(``model-00001-of-00004.safetensors``); any number of ranks goes on from what any other has saved.
 No pickle anywhere: opening somebody's checkpoint runs no code of theirs.
 """
 
 import hashlib
 import json
 import os
-import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -30,22 +30,30 @@ from model.adapters import (
     add_adapters,
     can_merge,
     merged,
-    trained_state,
 )
 from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
 from model.decoder import Decoder
-from model.disk import room_for
+from model.disk import room_for, telling_when_full
 from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
 from model.peft_format import has_peft_format, save_peft
+from model.pieces import Cut, PieceReader, write_pieces
+from model.snapshot import (
+    Layout,
+    Snapshot,
+    restore_generators,
+    restore_kept,
+    restore_model,
+    restore_optimizer,
+    take_snapshot,
+)
 
 KEEP = 2
 FINETUNE_NAME = "finetune.json"
 ADAPTER_NAME = "adapter"
 _CHECKSUMS = "checksums.json"
-_KEPT = "kept."  # before the names of what a checkpoint holds for its caller
 _SMALL_FILES_BYTES = 1 << 16  # configuration, counters and checksums, generously
 
 
@@ -68,48 +76,75 @@ def save_checkpoint(
     state: dict[str, Any],
     tensors: Mapping[str, Tensor] | None = None,
     reach_steps: int | None = None,
+    layout: Layout | None = None,
 ) -> Path:
     """Write ``folder/step-…`` whole or not at all, then drop all but the newest two.
 
+    With several ranks all must call it, and it comes back when all have written.
+
     Args:
-        tensors: more to keep.
+        tensors: more to keep, each laid out as the parameter of its name.
         reach_steps: keep the newest that is so many steps older, too, to go back to.
 
     Raises:
         DiskFullError: there is no room; what was there before still is.
     """
-    final = Path(folder) / f"step-{step:08d}"
-    # Of a frozen model only what is trained beside it: the rest is where it was taken from.
-    weights = trained_state(model) if model.finetune else model.state_dict()
-    kept = {f"{_KEPT}{name}": t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
-    kept |= _optimizer_tensors(optimizer) | _rng_tensors()
-    with _made_whole(final, "a checkpoint", _num_bytes(weights, kept)) as partial:
-        _write_weights(partial, weights)
-        _write_json(partial / "config.json", model.config.to_json_dict())
-        save_file(kept, partial / "trainer.safetensors")
-        _write_json(partial / "trainer.json", {"step": step, "rng": _host_rng(), **state})
-        _write_json(partial / _CHECKSUMS, _checksums(partial))
-    for old in _superseded(_step_folders(folder), reach_steps):
-        shutil.rmtree(old)
+    snapshot = take_snapshot(step, model, optimizer, state, layout or Layout(), tensors)
+    return write_snapshot(folder, snapshot, reach_steps)
+
+
+def write_snapshot(folder: str | Path, snapshot: Snapshot, reach_steps: int | None = None) -> Path:
+    """As ``save_checkpoint``, of what has been taken."""
+    ranks = snapshot.ranks
+    final = checkpoint_path(folder, snapshot.step)
+    partial = _partial(final)
+    num_bytes = _num_bytes(snapshot.model, snapshot.trainer)
+    try:
+        with ranks.saving_together(), room_for("a checkpoint", final, num_bytes):
+            if ranks.rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        with ranks.saving_together(), telling_when_full("a checkpoint", final, num_bytes):
+            _write_own(partial, snapshot)
+        with ranks.saving_together(), telling_when_full("a checkpoint", final, num_bytes):
+            if ranks.rank == 0:
+                _commit(partial, final, ranks.world)
+    except BaseException:
+        if ranks.rank == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if ranks.rank == 0:
+        for old in _superseded(_step_folders(folder), reach_steps):
+            shutil.rmtree(old)
     return final
 
 
-def load_checkpoint(path: str | Path, model: LanguageModel, optimizer: AnyOptimizer) -> Checkpoint:
-    """Fill the model and the optimizer, set the random generators, give back the rest."""
-    path = Path(path)
-    problem = find_damage(path)
-    if problem:
-        good = latest_checkpoint(path.parent)
-        remedy = (
-            f"the newest good checkpoint is {good}" if good else "there is no good one beside it"
-        )
-        raise ValueError(f"checkpoint {path} is damaged ({problem}); {remedy}")
-    read_weights(path, model)
-    tensors = load_file(path / "trainer.safetensors")
+def load_checkpoint(
+    path: str | Path,
+    model: LanguageModel,
+    optimizer: AnyOptimizer,
+    layout: Layout | None = None,
+) -> Checkpoint:
+    """Fill the model and the optimizer, set the random generators, give back the rest.
+
+    Whatever number of ranks has saved it; with several ranks rank 0 checks it for damage."""
+    path, layout = Path(path), layout or Layout()
+    with layout.ranks.saving_together():
+        problem = find_damage(path) if layout.ranks.rank == 0 else None
+        if problem:
+            good = latest_checkpoint(path.parent)
+            remedy = (
+                f"the newest good checkpoint is {good}"
+                if good
+                else "there is no good one beside it"
+            )
+            raise ValueError(f"checkpoint {path} is damaged ({problem}); {remedy}")
+    read_weights(path, model, layout.cuts)
+    tensors = PieceReader(list(path.glob("trainer*.safetensors")))
     state = json.loads((path / "trainer.json").read_text())
-    _restore_optimizer(optimizer, tensors)
-    _restore_rng(tensors, state.pop("rng"))
-    kept = {n.removeprefix(_KEPT): t for n, t in tensors.items() if n.startswith(_KEPT)}
+    restore_optimizer(model, optimizer, tensors, layout.cuts)
+    restore_generators(tensors, state.pop("rng"), layout.ranks.rank)
+    kept = restore_kept(tensors, layout.cuts)
     return Checkpoint(step=state.pop("step"), state=state, tensors=kept)
 
 
@@ -156,17 +191,21 @@ def step_of(path: Path) -> int:
     return int(path.name.split("-")[1])
 
 
+def checkpoint_path(folder: str | Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or will be."""
+    return Path(folder) / f"step-{step:08d}"
+
+
 def find_damage(path: str | Path) -> str | None:
     """What is wrong with a checkpoint folder, or None."""
     try:
         recorded = json.loads((Path(path) / _CHECKSUMS).read_text())
     except (OSError, ValueError):
         return f"{_CHECKSUMS} is missing or unreadable"
-    actual = _checksums(Path(path))
     for name, digest in recorded.items():
-        if name not in actual:
+        if not (Path(path) / name).is_file():
             return f"{name} is missing"
-        if actual[name] != digest:
+        if _checksums(Path(path), [name])[name] != digest:
             return f"{name} does not match its checksum"
     return None
 
@@ -235,81 +274,64 @@ def read_config(folder: str | Path) -> AnyModelConfig:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_weights(folder: Path, model: LanguageModel) -> None:
-    """Fill a model of the same shape."""
+def read_weights(folder: Path, model: LanguageModel, cuts: Mapping[str, Cut] | None = None) -> None:
+    """Fill a model of the same shape, or what this rank holds of it."""
     path = folder / "model.safetensors"
     try:
-        _load_state(model, load_file(path))
+        restore_model(model, PieceReader(list(folder.glob("model*.safetensors"))), cuts or {})
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not hold this model's weights: {error}") from error
     except Exception as error:  # safetensors has an exception of its own for damaged files
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _load_state(model: LanguageModel, state: dict[str, Tensor]) -> None:
-    trained = trained_state(model)
-    if model.finetune and state.keys() == trained.keys():
-        model.load_state_dict(state, strict=False)
-    else:
-        model.load_state_dict(state)
-
-
-# --- optimizer and random generators as tensors ------------------------------------------------
-
-
-def _optimizer_tensors(optimizer: AnyOptimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{index}.{name}": tensor.detach().cpu().contiguous()
-        for index, entry in state.items()
-        for name, tensor in entry.items()
-    }
-
-
-def _restore_optimizer(optimizer: AnyOptimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def _rng_tensors() -> dict[str, Tensor]:
-    tensors = {"rng.torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    return tensors
-
-
-def _host_rng() -> dict[str, list[Any]]:
-    """The generators of ``random`` and of numpy, as plain JSON."""
-    version, internal, gauss_next = random.getstate()
-    name, keys, *rest = np.random.get_state(legacy=True)
-    assert isinstance(keys, np.ndarray)
-    return {
-        "python": [version, list(internal), gauss_next],
-        "numpy": [name, keys.tolist(), *rest],
-    }
-
-
-def _restore_rng(tensors: dict[str, Tensor], host: dict[str, list[Any]]) -> None:
-    torch.set_rng_state(tensors["rng.torch"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
-    version, internal, gauss_next = host["python"]
-    random.setstate((version, tuple(internal), gauss_next))
-    name, keys, position, has_gauss, cached = host["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-
-
 # --- files ---------------------------------------------------------------------------------------
+
+
+def _write_own(partial: Path, snapshot: Snapshot) -> None:
+    """This rank's files, on the disk; other ranks than 0 leave their checksums beside them."""
+    ranks = snapshot.ranks
+    is_cut = any(not cut.is_whole for cut in snapshot.cuts.values())
+    suffix = f"-{ranks.rank:05d}-of-{ranks.world:05d}" if is_cut or ranks.rank else ""
+    tensors = {"model": snapshot.model, "trainer": snapshot.trainer}
+    names = [f"{stem}{suffix}.safetensors" for stem in tensors if tensors[stem]]
+    for name, own in zip(names, filter(None, tensors.values()), strict=True):
+        write_pieces(partial / name, own, snapshot.cuts)
+    if ranks.rank:
+        _write_json(partial / _checksums_of(ranks.rank), _checksums(partial, names))
+    else:
+        for name, value in snapshot.texts.items():
+            _write_json(partial / name, value)
+    for name in names:
+        _sync(partial / name)
+
+
+def _commit(partial: Path, final: Path, num_ranks: int) -> None:
+    """Rank 0, when all have written: one list of checksums, and the rename."""
+    digests: dict[str, str] = {}
+    for rank in range(1, num_ranks):
+        own = partial / _checksums_of(rank)
+        if not own.exists():
+            raise ValueError(
+                f"{partial} lacks the files of rank {rank}: out_dir must be on a file system that "
+                "all machines of the run share"
+            )
+        digests |= json.loads(own.read_text())
+        own.unlink()
+    ours = [path.name for path in partial.iterdir() if path.name not in digests]
+    _write_json(partial / _CHECKSUMS, digests | _checksums(partial, ours))
+    _sync_folder(partial)
+    _put_in_place(partial, final)
+
+
+def _checksums_of(rank: int) -> str:
+    return f"checksums-{rank:05d}.json"
 
 
 @contextmanager
 def _made_whole(final: Path, what: str, num_bytes: int) -> Iterator[Path]:
     """A folder to write into, which becomes ``final`` at the end of the block, or is gone."""
-    partial = final.with_name(f".{final.name}.part")
+    partial = _partial(final)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with room_for(what, final, num_bytes):
@@ -319,6 +341,14 @@ def _made_whole(final: Path, what: str, num_bytes: int) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    _put_in_place(partial, final)
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
     shutil.rmtree(final, ignore_errors=True)  # the same, made by an earlier attempt
     partial.replace(final)
     _sync(final.parent)
@@ -343,12 +373,11 @@ def _step_folders(folder: str | Path) -> list[Path]:
     return sorted(Path(folder).glob("step-????????*"))
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     digests = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != _CHECKSUMS:
-            with path.open("rb") as file:
-                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name in sorted(names):
+        with (folder / name).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
 
 

@@ -141,8 +141,7 @@ class Decoder(LanguageModel):
         """(B, T, K, E) of the layers that have value embeddings."""
         if not self.config.value_embeddings or str(layer) not in self.embed_values:
             return None
-        heads = (self.config.n_kv_heads, self.config.head_width)
-        return self.embed_values[str(layer)](tokens_BT).unflatten(-1, heads)
+        return self.embed_values[str(layer)](tokens_BT).unflatten(-1, (-1, self.config.head_width))
 
     def _embed(
         self, tokens_BT: Tensor, positions: Tensor

@@ -79,6 +79,33 @@ def optim_preset(model: str) -> OptimConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelConfig(JsonConfig):
+    """How several processes share one training job; with one process it says nothing.
+
+    The processes are ``replicas`` × shards × ``tensor``. It shapes no weights but by rounding: a
+    run may go on with other numbers than it was begun with.
+    """
+
+    data: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: the model whole on every rank, gradients summed. fsdp: parameters, gradients and moments
+    cut across the ranks, put together a block at a time (Zhao et al. 2023, arXiv:2304.11277)."""
+    replicas: int = 1
+    """fsdp: how many groups of ranks hold the model; 1 cuts it across all of them."""
+    tensor: int = 1
+    """Ranks that share every matrix of the blocks, heads and feed-forward units dealt out among
+    them (Shoeybi et al. 2019, arXiv:1909.08053, section 3)."""
+
+    def __post_init__(self) -> None:
+        require(self.tensor >= 1, "tensor must be at least 1", self.tensor)
+        require(self.replicas >= 1, "replicas must be at least 1", self.replicas)
+        require(
+            self.data == "fsdp" or self.replicas == 1,
+            "replicas goes with data = fsdp; with ddp every rank is one",
+            self.replicas,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MixturePhase(JsonConfig):
     """From the step ``first_step`` on (steps count from 0) batches are drawn by these weights."""
 
@@ -289,7 +316,10 @@ class TrainJob(JsonConfig):
     sample_tokens: int = 48
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float | None = 120.0
+    checkpoint_in_background: bool = True
+    """Go on training while a checkpoint is written; it needs the memory of a copy of it."""
     log_every_steps: int = 1
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
     """Of matrix products; weights are kept in float32. auto: bf16 on a GPU, fp32 on a CPU. fp8: the
@@ -371,6 +401,11 @@ class TrainJob(JsonConfig):
         require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
         if self.sample_prompts:
             require(self.objective != "mlm", "an encoder writes no samples: sample_prompts", None)
+            require(
+                self.parallel.tensor == 1,
+                "sample_prompts needs a model whose heads are all on one rank: parallel.tensor = 1",
+                self.parallel.tensor,
+            )
         decay = self.ema_decay
         require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)

@@ -8,7 +8,13 @@ In: a job file. Out: what ``trainer.py`` leaves in ``out_dir``, and an exit code
 3    the disk is full: what needs how many bytes where (one line); the last checkpoint is whole
 143  asked to stop (SIGTERM, Ctrl-C, dead parent, stale heartbeat); a checkpoint was saved
 
-The same command again goes on where the last checkpoint is.
+The same command again goes on where the last checkpoint is. Several ranks are started by torchrun:
+
+one machine     --num-processes 8 --max-restarts 3
+each of two     --num-processes 8 --nnodes 2 --rdzv-endpoint first-machine:29500
+
+What several ranks share (out_dir) must be on a file system that all machines see. How they divide
+the work is the job's: ``parallel``.
 
 ``BLOOMERY_PARENT_PID``                 die with that process
 ``BLOOMERY_HEARTBEAT_PATH``, ``BLOOMERY_HEARTBEAT_TIMEOUT_SECONDS``
@@ -19,6 +25,7 @@ The same command again goes on where the last checkpoint is.
 import argparse
 import contextlib
 import ctypes
+import functools
 import json
 import logging
 import os
@@ -28,28 +35,68 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model import elastic
+
 if TYPE_CHECKING:
     from model.job import TrainJob
 
-EXIT_BROKEN = 1
+EXIT_BROKEN = elastic.EXIT_BROKEN
 EXIT_BAD_JOB = 2
 EXIT_DISK_FULL = 3
-EXIT_STOPPED = 143
+EXIT_STOPPED = elastic.EXIT_STOPPED
 _PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a job file; see the module's docstring for the exit codes."""
-    parser = argparse.ArgumentParser(prog="python -m model.launch", description="Run a job file.")
-    parser.add_argument("job", type=Path, help="the job, as TrainJob.to_json_dict writes it")
-    parser.add_argument("--num-processes", type=int, default=1, help="ranks on this machine")
-    arguments = parser.parse_args(argv)
+    job, wanted = parse(argv)
     stop = StopSignal()
     die_with_parent()
-    if arguments.num_processes > 1:
-        become_torchrun(arguments.job, arguments.num_processes)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    return run(arguments.job, stop)
+    if elastic.is_rank():
+        return 0 if elastic.earlier_verdict() else elastic.leave_verdict(run(job, stop))
+    return run(job, stop) if wanted.is_one else elastic.run_ranks(job, wanted)
+
+
+def parse(argv: list[str] | None) -> tuple[Path, elastic.RanksWanted]:
+    """The command line: a job file, and who is to run it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.launch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", type=Path, help="the job, as TrainJob.to_json_dict writes it")
+    option = functools.partial(parser.add_argument, metavar="N")
+    option("--num-processes", type=int, default=1, help="ranks on this machine; usually one a GPU")
+    option(
+        "--max-restarts",
+        type=int,
+        default=0,
+        help="how often all ranks begin again, at the last checkpoint, when one has died",
+    )
+    option(
+        "--nnodes",
+        default="1",
+        metavar="N|MIN:MAX",
+        help="machines; start the same command on each. With MIN:MAX the run goes on with those "
+        "that are there",
+    )
+    option(
+        "--rdzv-endpoint",
+        default="",
+        metavar="HOST:PORT",
+        help="several machines: where they meet, on one of them",
+    )
+    option(
+        "--rdzv-id",
+        default="bloomery",
+        metavar="NAME",
+        help="several machines: the run's name, if several runs meet at one endpoint",
+    )
+    arguments = vars(parser.parse_args(argv))
+    if arguments["nnodes"] != "1" and not arguments["rdzv_endpoint"]:
+        parser.error("--nnodes needs --rdzv-endpoint HOST:PORT, the same on all machines")
+    return arguments.pop("job"), elastic.RanksWanted(**arguments)
 
 
 def run(job_path: Path, stop: "StopSignal") -> int:
@@ -140,16 +187,6 @@ def die_with_parent() -> None:
     if os.getppid() != int(parent):  # it died before we asked
         print("error: the parent process is gone", file=sys.stderr)
         sys.exit(EXIT_STOPPED)
-
-
-def become_torchrun(job: Path, num_processes: int) -> None:
-    """Replace this process by torchrun, which starts N of us. The death signal survives exec, and
-    so does the process id, which is the parent of the N."""
-    if "BLOOMERY_PARENT_PID" in os.environ:
-        os.environ["BLOOMERY_PARENT_PID"] = str(os.getpid())
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    each = [f"--nproc-per-node={num_processes}", "-m", "model.launch", str(job)]
-    os.execv(sys.executable, [*torchrun, *each])
 
 
 if __name__ == "__main__":

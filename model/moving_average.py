@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from model.pieces import held
+
 
 class MovingAverage:
     """Averages of the parameters that are trained; frozen ones are what they are.
@@ -23,7 +25,7 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self._averages = {n: p.detach().float().clone() for n, p in self._parameters.items()}
+        self._averages = {n: _own(p).float().clone() for n, p in self._parameters.items()}
         self.decay = decay
         self.num_updates = 0
 
@@ -33,14 +35,14 @@ class MovingAverage:
         self.num_updates += 1
         n = self.num_updates
         share = 1 - min(self.decay, (1 + n) / (10 + n))
-        now = [p.detach().float() for p in self._parameters.values()]
+        now = [_own(p).float() for p in self._parameters.values()]
         torch._foreach_lerp_(list(self._averages.values()), now, share)
 
     @contextmanager
     @torch.no_grad()
     def in_place(self) -> Iterator[None]:
         """The model has the averages for weights within this block, and its own bits after it."""
-        own = {name: p.detach().clone() for name, p in self._parameters.items()}
+        own = {name: _own(p).clone() for name, p in self._parameters.items()}
         self._fill(self._averages)
         try:
             yield
@@ -64,4 +66,9 @@ class MovingAverage:
 
     def _fill(self, values: Mapping[str, Tensor]) -> None:
         for name, parameter in self._parameters.items():
-            parameter.detach().copy_(values[name])
+            _own(parameter).copy_(values[name])
+
+
+def _own(parameter: Tensor) -> Tensor:
+    """What this rank holds of it."""
+    return held(parameter.detach())

@@ -7,8 +7,8 @@ and one matrix at a time; here equal shapes go together.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,56 @@ EPS = 1e-7
 RMS_OF_ADAMW = 0.2  # an AdamW update's usual root mean square, as a share of its learning rate
 
 
+class Matrices(Protocol):
+    """Where whole matrices are: Muon's update needs them, and a rank may hold only parts."""
+
+    def kind(self, parameter: Tensor) -> Hashable:
+        """Equal for those that can be worked on together."""
+        ...
+
+    def shape(self, parameter: Tensor) -> tuple[int, ...]:
+        """Of the whole matrix."""
+        ...
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """The part that this process holds."""
+        ...
+
+    def orthogonal(
+        self,
+        parameters: Sequence[Tensor],
+        parts: list[Tensor],
+        make: Callable[[Tensor], Tensor],
+    ) -> list[Tensor]:
+        """The parts of what ``make`` makes of the whole matrices, all of one kind, in a stack."""
+        ...
+
+
+class WholeMatrices:
+    """Everything is here."""
+
+    def kind(self, parameter: Tensor) -> Hashable:
+        """Their shape."""
+        return parameter.shape
+
+    def shape(self, parameter: Tensor) -> tuple[int, ...]:
+        """As it is."""
+        return tuple(parameter.shape)
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """All of it."""
+        return tensor
+
+    def orthogonal(
+        self,
+        parameters: Sequence[Tensor],
+        parts: list[Tensor],
+        make: Callable[[Tensor], Tensor],
+    ) -> list[Tensor]:
+        """All in one go."""
+        return list(make(torch.stack(parts)).unbind())
+
+
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, made orthogonal; decoupled weight decay.
 
@@ -28,37 +78,46 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        matrices: Matrices | None = None,
     ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.matrices = matrices or WholeMatrices()
         self.orthogonal: Callable[[Tensor], Tensor] = orthogonal
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move every matrix that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            by_kind: dict[Hashable, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
-            for parameters in by_shape.values():
+                    by_kind[self.matrices.kind(parameter)].append(parameter)
+            for parameters in by_kind.values():
                 self._move(parameters, group)
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         lr, momentum = group["lr"], group["momentum"]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        held = self.matrices.held
+        gradients = [held(p.grad) for p in parameters if p.grad is not None]
         buffers = [self._buffer(p) for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         looked_ahead = torch._foreach_lerp(gradients, buffers, momentum)
-        directions = self.orthogonal(torch.stack(looked_ahead))
-        scale = RMS_OF_ADAMW * max(parameters[0].shape) ** 0.5
-        torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
-        torch._foreach_add_(parameters, list(directions.unbind()), alpha=-lr * scale)
+        directions = self.matrices.orthogonal(parameters, list(looked_ahead), self.orthogonal)
+        scale = RMS_OF_ADAMW * max(self.matrices.shape(parameters[0])) ** 0.5
+        weights = [held(p) for p in parameters]
+        torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(weights, directions, alpha=-lr * scale)
 
     def _buffer(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
+            state["momentum_buffer"] = torch.zeros_like(self.matrices.held(parameter))
         buffer: Tensor = state["momentum_buffer"]
         return buffer
 

@@ -37,6 +37,10 @@ class Meter:
         self._num_steps = 0
         self._started = self._since = time.monotonic()
 
+    def begin(self) -> None:
+        """The first step is about to be made."""
+        self._started = self._since = time.monotonic()
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around the request for a batch."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from model.job import OptimConfig
-from model.muon import Muon, Together
+from model.muon import Matrices, Muon, Together
 from model.width import by_width
 
 AnyOptimizer = torch.optim.Optimizer | Together
@@ -25,9 +25,12 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig) -> AnyOptimizer:
+def make_optimizer(
+    model: nn.Module, config: OptimConfig, shared: Matrices | None = None
+) -> AnyOptimizer:
     """AdamW in one fused kernel, on a CPU as on a GPU; or Muon for the matrices inside the model,
-    and AdamW for embeddings, head and vectors."""
+    and AdamW for embeddings, head and vectors. ``shared``: where whole matrices are, if not
+    here."""
     if config.kind == "adamw":
         return _adamw(by_width(parameter_groups(model, config.weight_decay), model), config)
     matrices, vectors = parameter_groups(model, config.weight_decay)
@@ -41,6 +44,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> AnyOptimizer:
         lr=config.lr,
         momentum=config.muon_momentum,
         weight_decay=config.weight_decay,
+        matrices=shared,
     )
     rest = _adamw(by_width([matrices | {"params": others}, vectors], model), config)
     for group in rest.param_groups:

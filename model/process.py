@@ -40,6 +40,7 @@ def run_job(
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     num_processes: int = 1,
+    max_restarts: int = 0,
     heartbeat_path: str | Path | None = None,
     heartbeat_timeout_seconds: float = 60,
 ) -> None:
@@ -49,8 +50,9 @@ def run_job(
     parent has died when the *thread* that started it ends.
 
     ``on_event`` gets every new line of the log (none from before a resume); ``should_stop`` is
-    asked about once a second. A stopped trainer has ``grace_seconds`` to save its checkpoint. With
-    a ``heartbeat_path`` the file is touched here, and the trainer stops when that ceases.
+    asked about once a second. A stopped trainer has ``grace_seconds`` to save its checkpoint. When
+    one of several processes dies, all begin again at the last one, ``max_restarts`` times. With a
+    ``heartbeat_path`` the file is touched here, and the trainer stops when that ceases.
     """
     job_path = Path(job_path).resolve()
     out_dir = _out_dir(job_path)
@@ -60,7 +62,8 @@ def run_job(
     heartbeat = Path(heartbeat_path).resolve() if heartbeat_path else None
     environment = _environment(heartbeat, heartbeat_timeout_seconds)
     with log_path.open("ab") as log:
-        trainer = _start(job_path, num_processes, environment, log)
+        ranks = ["--num-processes", str(num_processes), "--max-restarts", str(max_restarts)]
+        trainer = _start(job_path, ranks, environment, log)
         try:
             stopped = _watch(trainer, events, on_event, should_stop, heartbeat)
         finally:
@@ -75,16 +78,17 @@ class EventTail:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._before = _identity(path)  # a file from an earlier attempt, still to be replaced
+        self._seen = _identity(path)  # a file from an earlier attempt, still to be replaced
         self._offset: int | None = None
 
     def new(self) -> Iterator[dict[str, Any]]:
         """Whole lines since the last call."""
-        if self._offset is None:
-            if _identity(self.path) in (None, self._before):
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            found = _identity_of(os.fstat(file.fileno()))
+            if found != self._seen:  # the run begins, or begins again
+                self._seen, self._offset = found, _history_bytes(file.read())
+            if self._offset is None:
                 return
-            self._offset = _history_bytes(self.path.read_bytes())
-        with self.path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -129,11 +133,10 @@ def _watch(
 
 
 def _start(
-    job_path: Path, num_processes: int, environment: dict[str, str], log: Any
+    job_path: Path, ranks: list[str], environment: dict[str, str], log: Any
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "model.launch", str(job_path)]
     return subprocess.Popen(
-        [*command, "--num-processes", str(num_processes)],
+        [sys.executable, "-m", "model.launch", str(job_path), *ranks],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -182,9 +185,12 @@ def _out_dir(job_path: Path) -> Path:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        return _identity_of(path.stat())
     except FileNotFoundError:
         return None
+
+
+def _identity_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 

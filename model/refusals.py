@@ -35,6 +35,7 @@ def refuse(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> bool:
     if trouble.in_a_row >= trainer.job.guard.max_skips_in_a_row:
         if trouble.action == "skip":
             trainer._save()
+            trainer.saver.wait()
         stop(trainer, trouble)
     return trouble.action == "skip"
 
@@ -43,7 +44,8 @@ def leave_out(trainer: "Trainer", batch: TokenBatch, why: str) -> None:
     """Count a batch of which no update is made."""
     trainer.optimizer.zero_grad(set_to_none=True)
     # What dropout draws next must not depend on whether this batch has drawn any.
-    torch.manual_seed(mix(trainer.job.seed, trainer.step) >> 1)  # seeds are signed
+    seed = mix(trainer.job.seed, trainer.step) >> 1  # seeds are signed
+    torch.manual_seed(seed ^ trainer.ranks.data_rank)
     trainer.step += 1
     documents = trainer.loader.documents(batch)
     trainer._log("skipped", step=trainer.step, why=why, documents=documents)
@@ -63,14 +65,14 @@ def _roll_back(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> None:
     """Go on from the newest checkpoint before the batches that are left out."""
     trainer.optimizer.zero_grad(set_to_none=True)
     first, decided = trainer.guard.roll_back(trouble)
-    folder = trainer.checkpoints
-    path = latest_checkpoint(folder, first) or latest_checkpoint(folder)
+    trainer.saver.wait()
+    path = trainer.newest_checkpoint(first) or trainer.newest_checkpoint()
     if path is None:  # not even of step 0: somebody has deleted them
         stop(trainer, trouble)
     trainer._resume(path)
     trainer.guard.load_state_dict(trainer.guard.state_dict() | decided)
     if trainer.ranks.rank == 0:
-        forget_checkpoints(folder, trainer.step)
+        forget_checkpoints(trainer.checkpoints, trainer.step)
     trainer.meter.pause()
     trainer._log(
         "rolled_back",

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +26,12 @@ from model.batches import Loader, TokenBatch
 from model.branch import branched
 from model.chat import load_tokenizer, token_byte_lengths
 from model.checkpoint import (
+    checkpoint_path,
     damaged_checkpoints,
     export_model,
     latest_checkpoint,
     load_checkpoint,
-    save_checkpoint,
+    step_of,
 )
 from model.compute import Compute
 from model.context import load_to_train
@@ -46,10 +47,14 @@ from model.objectives.base import objective_named
 from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.packed_loader import PackedLoader
+from model.parallel import ParallelModel
 from model.prefetch import Prefetch, made_ahead
 from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
+from model.saver import Saver
 from model.schedule import learning_rate
+from model.shared_matrices import SharedMatrices
+from model.snapshot import Layout
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +78,12 @@ class Trainer:
         self.job = job
         self.device = pick_device(job.device)
         torch.manual_seed(job.seed)
-        self.ranks = Ranks.join(self.device)
+        self.ranks = Ranks.join(self.device, job.parallel)
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
         self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
         objective = objective_named(job.objective)
-        model = _initial_model(job)
-        _check_fit(job, model, tokenizer)
-        self.model = objective.adapt_model(job, model).to(self.device)
+        self.model = _initial_model(job)
+        _check_fit(job, self.model, tokenizer)
         self.compute = Compute(job, self.device)
         self.compute.prepare(self.model)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
@@ -87,23 +91,35 @@ class Trainer:
         self._num_too_long = getattr(self.loader, "num_too_long", 0)
         self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
-        self.optimizer = make_optimizer(self.model, job.optim)
+        self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
+        self.parallel = ParallelModel(
+            self.model, self.criterion, self.ranks, self.device, self.compute.dtype
+        )
+        self.layout = Layout(self.ranks, self.parallel.cuts() if self.ranks.world > 1 else {})
+        matrices = SharedMatrices(self.parallel) if self.ranks.world > 1 else None
+        self.optimizer = make_optimizer(self.model, job.optim, matrices)
         self.compute.prepare_optimizer(self.optimizer)
         self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
+        self.saver = Saver(self.checkpoints, self.layout, job.checkpoint_in_background)
         self.step = 0
         self.last_eval: dict[str, Any] = {}
         self.guard = Guard.of(job)
         self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
         self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
-        damages = damaged_checkpoints(self.checkpoints)
-        threads = self._resume(latest_checkpoint(self.checkpoints))
+        if self.ranks.data_rank:  # dropout: other rows, other draws
+            torch.manual_seed(job.seed + self.ranks.data_rank)
+        damages = {}
+        with self.ranks.saving_together():
+            if self.ranks.rank == 0:
+                damages = damaged_checkpoints(self.checkpoints)
+        threads = self._resume(self.newest_checkpoint())
         torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
         for path, damage in damages.items():
             log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
             self._log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
-        self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
+        self.meter.begin()
         self._last_saved = time.monotonic()
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
@@ -114,19 +130,23 @@ class Trainer:
         while not self._is_over():
             if not self._train_one_step():
                 continue  # it went back to a checkpoint
-            stopping = self.ranks.anyone(should_stop(), self.device)
+            stopping = self.ranks.anyone(should_stop())
+            self.saver.check()
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
             if stopping or self._checkpoint_due():
                 self._save()
             if stopping and not self._is_over():
+                self.saver.wait()
                 self._log("stopped", step=self.step)
                 return "stopped"
         self._finish()
         return "done"
 
     def close(self) -> None:
-        """Let go of the log and of the other processes."""
+        """Let go of the log and of the other processes; a save under way is ended."""
+        with contextlib.suppress(Exception):  # whoever closes early has a better error to tell
+            self.saver.wait()
         if self.metrics:
             self.metrics.close()
         if isinstance(self.loader, Prefetch):
@@ -166,17 +186,16 @@ class Trainer:
         and the gradient's norm before clipping."""
         count = max(1, self.criterion.count(batch))
         means = self._zeros()
-        for micro in self._micro_batches(batch):
+        micros = self._micro_batches(batch)
+        for number, (micro, weight) in enumerate(micros, start=1):
+            self.parallel.begin_backward(is_last=number == len(micros))
             with self.compute.autocast():
-                sums = self.criterion.sums(self.model, self.compute.fit(micro).to(self.device))
-            (sums["loss"] / count).backward()
-            _add_into(means, sums, count)
-        self.ranks.add(means.values())
-        self.ranks.add(_gradients(self.model))
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.job.optim.clip_norm, foreach=True
-        )
-        return means, norm
+                sums = self.parallel.sums(self.compute.fit(micro).to(self.device))
+            (sums["loss"] / count * weight).backward()
+            _add_into(means, sums, count, weight)
+        self.parallel.sum_gradients()  # first: where there were rows, it is already under way
+        self.ranks.add(means.values(), "replica", "shard")
+        return means, self.parallel.clip(self.job.optim.clip_norm)
 
     def _zeros(self) -> dict[str, Tensor]:
         """One sum for each of the criterion's names: a rank without rows adds zeros. In float64:
@@ -184,9 +203,10 @@ class Trainer:
         zero = torch.zeros((), device=self.device, dtype=torch.float64)
         return {name: zero.clone() for name in self.criterion.names}
 
-    def _micro_batches(self, batch: TokenBatch) -> Iterator[TokenBatch]:
-        rows = (self.job.micro_batch_size or self.job.batch_size) * self.loader.rows_per_sample
-        return self.ranks.share(batch, self.loader.rows_per_sample).split(rows)
+    def _micro_batches(self, batch: TokenBatch) -> list[tuple[TokenBatch, float]]:
+        rows_per_sample = self.loader.rows_per_sample
+        rows = (self.job.micro_batch_size or self.job.batch_size) * rows_per_sample
+        return self.parallel.micro_batches(batch, rows_per_sample, rows)
 
     # --- evaluation ----------------------------------------------------------------------------
 
@@ -210,14 +230,15 @@ class Trainer:
         self.model.eval()
         for batch in loader.sweep(max_batches):
             count += self.criterion.count(batch)
-            for micro in self._micro_batches(batch):
+            for micro, weight in self._micro_batches(batch):
                 micro = self.compute.fit(micro).to(self.device)
                 with self.compute.autocast():
-                    _add_into(totals, self.criterion.sums(self.model, micro), 1)
-                num_bytes += self._target_bytes(micro)
+                    _add_into(totals, self.parallel.sums(micro), 1, weight)
+                num_bytes += self._target_bytes(micro) if weight else 0
+        self.parallel.come_apart()
         self.model.train()
         totals["bytes"] = torch.tensor(float(num_bytes), device=self.device, dtype=torch.float64)
-        self.ranks.add(totals.values())
+        self.ranks.add(totals.values(), "replica", "shard")
         return _val_metrics({name: float(value) for name, value in totals.items()}, count)
 
     def _target_bytes(self, batch: TokenBatch) -> int:
@@ -237,7 +258,8 @@ class Trainer:
             if self.early_stop.is_over:
                 self._log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
         if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
-            samples = write_samples(self.model, self.tokenizer, self.job)
+            samples = self.parallel.run(lambda m: write_samples(m, self.tokenizer, self.job))
+            self.parallel.come_apart()
             self._log("samples", step=self.step, samples=samples)
         self.meter.pause()
 
@@ -257,28 +279,31 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()  # a checkpoint of NaNs would replace a good one
-        if self.ranks.rank == 0:
-            state = {
-                "job": _what_shapes_weights(self.job),
-                "loader": self.loader.state_dict(),
-                "last_eval": self.last_eval,
-                "early_stop": self.early_stop.state_dict(),
-                "threads": torch.get_num_threads(),
-                "guard": self.guard.state_dict(),
-                "num_averaged": self.average.num_updates if self.average else 0,
-            }
-            guard = self.job.guard
-            path = save_checkpoint(
-                self.checkpoints,
-                self.step,
-                self.model,
-                self.optimizer,
-                state,
-                self.average.tensors() if self.average else None,
-                guard.rollback_batches if guard.may_roll_back else None,
-            )
-            self.early_stop.saved(self.checkpoints)
-            self._log("checkpoint", step=self.step, path=str(path))
+        step, guard = self.step, self.job.guard
+        state = {
+            "job": _what_shapes_weights(self.job),
+            "loader": self.loader.state_dict(),
+            "last_eval": self.last_eval,
+            "early_stop": self.early_stop.state_dict(),
+            "threads": torch.get_num_threads(),
+            "guard": self.guard.state_dict(),
+            "num_averaged": self.average.num_updates if self.average else 0,
+        }
+
+        def on_saved(path: Path) -> None:
+            if self.ranks.rank == 0:
+                self.early_stop.saved(self.checkpoints)
+            self._log("checkpoint", step=step, path=str(path))
+
+        self.saver.save(
+            step,
+            self.model,
+            self.optimizer,
+            state,
+            self.average.tensors() if self.average else None,
+            guard.rollback_batches if guard.may_roll_back else None,
+            on_saved,
+        )
         self._last_saved = time.monotonic()
         self.meter.pause()
 
@@ -290,7 +315,7 @@ class Trainer:
             path = Path(str(self.job.branch_from))
         if path is None:
             return None
-        checkpoint = load_checkpoint(path, self.model, self.optimizer)
+        checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
         state = checkpoint.state
         if is_branch:
             state = branched(state, self.job)
@@ -309,11 +334,19 @@ class Trainer:
         log.info("resuming from %s", path)
         return self.job.threads or state.get("threads")
 
+    def newest_checkpoint(self, until_step: int | None = None) -> Path | None:
+        """As rank 0 sees it."""
+        found = None
+        if self.ranks.rank == 0:
+            found = latest_checkpoint(self.checkpoints, until_step)
+        step = self.ranks.told_by_first(step_of(found) if found else -1)
+        return None if step < 0 else checkpoint_path(self.checkpoints, step)
+
     def _finish(self) -> None:
-        if self.ranks.rank != 0:
-            return
-        final = Path(self.job.out_dir) / "final"
-        own = self.early_stop.finish(final, self._export)
+        self.saver.wait()
+        final, own = Path(self.job.out_dir) / "final", {}
+        if self.ranks.rank == 0 or not self.early_stop.best:  # the last model may be in pieces
+            own = self.early_stop.finish(final, self._export)
         self._log(
             "done",
             step=self.step,
@@ -326,11 +359,14 @@ class Trainer:
         )
 
     def _export(self, folder: Path) -> None:
-        """The averages where there are any, else the weights."""
-        if self.ranks.rank != 0:
-            return
+        """The averages where there are any, else the weights; on all ranks, which hold pieces."""
+        model = self.model
         with self.average.in_place() if self.average else contextlib.nullcontext():
-            export_model(folder, self.model, self.tokenizer_path)
+            if not self.parallel.is_whole:
+                model = _initial_model(self.job)
+                self.parallel.gather_into(model)
+            if self.ranks.rank == 0:
+                export_model(folder, model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -346,7 +382,7 @@ class Trainer:
             step=0,
             steps=self.job.steps,
             objective=self.job.objective,
-            num_parameters=self.model.num_parameters(),
+            num_parameters=self.parallel.num_parameters,
             device=str(self.device),
             threads=torch.get_num_threads(),
             processes=self.ranks.world,
@@ -395,6 +431,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def _initial_model(job: TrainJob) -> LanguageModel:
+    """What the job begins with, on the host."""
+    return objective_named(job.objective).adapt_model(job, _model_to_train(job))
+
+
+def _model_to_train(job: TrainJob) -> LanguageModel:
     if job.init_from is None:
         assert job.model is not None  # TrainJob sees to it
         return make_model(job.model)
@@ -463,18 +504,11 @@ def _check_same_job(saved: dict[str, Any], job: TrainJob, path: Path) -> None:
             )
 
 
-def _add_into(totals: dict[str, Tensor], sums: dict[str, Tensor], count: int) -> None:
+def _add_into(
+    totals: dict[str, Tensor], sums: dict[str, Tensor], count: int, weight: float
+) -> None:
     for name, value in sums.items():
-        totals[name] = totals[name] + value.detach() / count
-
-
-def _gradients(model: LanguageModel) -> list[Tensor]:
-    for parameter in model.parameters():
-        if (
-            parameter.grad is None and parameter.requires_grad
-        ):  # a rank without rows still takes part in the sum
-            parameter.grad = torch.zeros_like(parameter)
-    return [p.grad for p in model.parameters() if p.grad is not None]
+        totals[name] = totals[name] + value.detach() / count * weight
 
 
 def _val_metrics(totals: dict[str, float], count: int) -> dict[str, float]:

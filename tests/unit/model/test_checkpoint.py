@@ -94,7 +94,7 @@ def test_a_folder_without_checksums_is_no_checkpoint(tmp_path, trained):
 def test_a_save_that_dies_half_way_leaves_the_old_one(tmp_path, trained, monkeypatch):
     save_checkpoint(tmp_path, 5, *trained, {})
     with monkeypatch.context() as patch:
-        patch.setattr("model.checkpoint._checksums", lambda folder: 1 / 0)
+        patch.setattr("model.checkpoint._checksums", lambda folder, names: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             save_checkpoint(tmp_path, 10, *trained, {})
     assert latest_checkpoint(tmp_path).name == "step-00000005"
