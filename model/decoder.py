@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.attention import Backend, Mask, make_mask
-from model.language_model import Cache, LanguageModel, positions_in
+from model.language_model import Cache, LanguageModel, positions_in, run_block
 from model.layers import Block, LayerCache, make_norm
 from model.rope import rope_tables
 from model.width import initial_std, times_wider
@@ -72,7 +72,8 @@ class Decoder(LanguageModel):
         if cache is not None:
             positions, mask = cache.positions(length), cache.mask(length)
             windowed = mask if window is None else cache.mask(length, window)
-            x_BTD = self.stack(tokens_BT, positions, mask, windowed, cache)
+            # Never the compiled one: a cache is longer at every call.
+            x_BTD = Decoder.stack(self, tokens_BT, positions, mask, windowed, cache)
             cache.advance(length)
             return x_BTD
         self._check_length(length)
@@ -96,6 +97,7 @@ class Decoder(LanguageModel):
         x_BTD, rope = self._embed(tokens_BT, positions)
         input_BTD = x_BTD
         start = 0 if cache is None else cache.start
+        run = self.run_block if cache is None else run_block
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layers[index]
             sees_all = index in self.config.full_attention_layers
@@ -103,7 +105,7 @@ class Decoder(LanguageModel):
                 x_BTD = self.stream_gains[index] * x_BTD + self.input_gains[index] * input_BTD
             values_BTKE = self._values(index, tokens_BT)
             own_mask = mask if sees_all else windowed
-            x_BTD = self.run_block(block, x_BTD, rope, own_mask, layer, start, values_BTKE)
+            x_BTD = run(block, x_BTD, rope, own_mask, layer, start, values_BTKE)
         return self.norm(x_BTD)
 
     def _masks(self, tokens_BT: Tensor, documents_BT: Tensor | None) -> tuple[Mask, Mask]:

@@ -62,7 +62,9 @@ def _free_bytes(path: Path) -> int:
 
 
 def _says_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
-    # safetensors has an exception of its own, with the system's number in its text.
-    return any(f"(os error {number})" in str(error) for number in FULL)
+    # safetensors, and shutil for a whole folder, have errors of their own, with the system's
+    # number in their text.
+    said = str(error)
+    return any(f"(os error {n})" in said or f"[Errno {n}]" in said for n in FULL)

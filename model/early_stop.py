@@ -5,11 +5,14 @@ In: the figures of evaluations, in their order. Out: whether to stop, and the be
 into checkpoints, so that a run that was interrupted stops where an undisturbed one does.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from model.disk import room_for
 
 Export = Callable[[Path], object]
 """Writes the model, as it is now, to a folder."""
@@ -24,7 +27,6 @@ class EarlyStop:
         """Figures of the best evaluation, its step among them; empty before the first."""
         self.num_without_gain = 0
         """Evaluations since the best one."""
-        self._saved_step: int | None = None
 
     @property
     def is_over(self) -> bool:
@@ -56,7 +58,13 @@ class EarlyStop:
             )
         partial = final.with_name(f".{final.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(best, partial)
+        num_bytes = sum(path.stat().st_size for path in best.rglob("*") if path.is_file())
+        try:
+            with room_for("the finished model", final, num_bytes):
+                shutil.copytree(best, partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
         figures = {name: value for name, value in self.best.items() if name != "step"}
@@ -70,19 +78,18 @@ class EarlyStop:
         """Go on where ``state`` was taken."""
         self.best = dict(state.get("best", {}))
         self.num_without_gain = int(state.get("num_without_gain", 0))
-        self._saved_step = self.best.get("step")
 
-    def saved(self, state: Mapping[str, Any]) -> None:
-        """A checkpoint with ``state`` was written: best models that neither it nor the one before
-        it speaks of can go, but for one found since. The one before is needed where this one turns
-        out to be damaged."""
-        step = state["best"].get("step")
-        named = (step, self._saved_step, self.best.get("step"))
-        kept = {self._of(s) for s in named if s is not None}
+    def saved(self, checkpoints: Path) -> None:
+        """A checkpoint was written: best models that none of those in the folder speaks of can go.
+        Older ones may be gone back to, where the newest is damaged or a batch was bad."""
+        if not self.folder.is_dir():
+            return
+        states = [json.loads(path.read_text()) for path in checkpoints.glob("step-*/trainer.json")]
+        bests = [self.best, *(state.get("early_stop", {}).get("best", {}) for state in states)]
+        kept = {self._of(best["step"]) for best in bests if best}
         for folder in self.folder.glob("step-*"):
             if folder not in kept:
                 shutil.rmtree(folder)
-        self._saved_step = step
 
     def _of(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

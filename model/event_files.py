@@ -38,7 +38,11 @@ class EventFile:
         self._file = (folder / PATTERN.replace("*", f"{number:04d}")).open("wb", buffering=0)
         self._write(0, _text(3, "brain.Event:2"))
         if earlier:
-            self._write(step + 1, _message(7, _number(1, _START)))
+            self.void_after(step)
+
+    def void_after(self, step: int) -> None:
+        """What was said of later steps counts no more."""
+        self._write(step + 1, _message(7, _number(1, _START)))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One point of each curve."""

@@ -2,7 +2,8 @@
 
 In: hidden states, the head's matrix, targets. Out: the summed loss. Gradients are computed on the
 way, with the same three products that autograd would do, so nothing is done twice. A chunk's logits
-stay in a processor's cache, which on a CPU is worth more than the memory.
+stay in a processor's cache, which on a CPU is worth more than the memory; and each sweep over them
+counts, for in small models most of the time is spent here.
 
 Shape suffixes: N positions, M positions of one chunk, D width, V vocabulary.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 from model.losses import IGNORED
 
 CHUNK_LOGITS = 1 << 21  # numbers in one chunk's logits: 8 MB in float32
+SMALLEST_SHARE = 1e-30  # of a softmax in float32, below which its logarithm is not exact
 GPU_CHUNK_LOGITS = 1 << 27  # where launches and sweeps over the gradient cost more than memory
 
 
@@ -62,24 +64,26 @@ class _HeadLoss(torch.autograd.Function):
         typed_VD = weight_VD.to(hidden_ND.dtype)
         grad_ND = torch.empty_like(hidden_ND) if needs_hidden else None
         grad_VD = torch.zeros_like(weight_VD) if needs_weight else None
-        chunk_logits = GPU_CHUNK_LOGITS if hidden_ND.is_cuda else CHUNK_LOGITS
-        size = max(1, chunk_logits // len(weight_VD))
+        is_asked_N1 = (targets_N != IGNORED)[:, None]
+        size = max(1, (GPU_CHUNK_LOGITS if hidden_ND.is_cuda else CHUNK_LOGITS) // len(weight_VD))
+        room = None
+        if hidden_ND.device.type == "cpu" and not compiled:
+            room = torch.empty(2, min(size, len(targets_N)), len(weight_VD))
         for start in range(0, len(targets_N), size):
             here = slice(start, start + size)
-            hidden_MD = hidden_ND[here]
-            logits_MV = (hidden_MD @ typed_VD.T).float()
-            needs_grad = needs_hidden or needs_weight
-            loss, grad_MV = chunk_loss(logits_MV, targets_N[here], softcap, z_weight, needs_grad)
+            hidden_MD, is_asked_M1 = hidden_ND[here], is_asked_N1[here]
+            logits_MV, shares_MV = _logits(hidden_MD, typed_VD, room)
+            loss, grad_MV = chunk_loss(logits_MV, shares_MV, targets_N[here], softcap, z_weight)
             total += loss
-            if grad_MV is None:
-                continue
             grad_MV = grad_MV.to(hidden_ND.dtype)
+            # What is not asked for is made nought here, where it is D wide and not V wide.
             if grad_ND is not None:
-                torch.mm(grad_MV, typed_VD, out=grad_ND[here])
+                torch.mm(grad_MV, typed_VD, out=grad_ND[here]).mul_(is_asked_M1)
+            asked_MD = hidden_MD * is_asked_M1
             if grad_VD is not None and grad_VD.dtype == grad_MV.dtype:
-                grad_VD.addmm_(grad_MV.T, hidden_MD)
+                grad_VD.addmm_(grad_MV.T, asked_MD)
             elif grad_VD is not None:
-                grad_VD += grad_MV.T @ hidden_MD
+                grad_VD += grad_MV.T @ asked_MD
         ctx.save_for_backward(grad_ND, grad_VD)
         return total
 
@@ -87,39 +91,64 @@ class _HeadLoss(torch.autograd.Function):
     def backward(
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        # In place: they are used once, and large.
         grad_ND, grad_VD = (
-            None if saved is None else saved * gradients[0].to(saved.dtype)
-            for saved in ctx.saved_tensors
+            None if saved is None else saved.mul_(gradients[0]) for saved in ctx.saved_tensors
         )
         return grad_ND, grad_VD, None, None, None, None
 
 
 @functools.cache
-def _compiled_chunk_loss() -> Callable[..., tuple[Tensor, Tensor | None]]:
+def _compiled_chunk_loss() -> Callable[..., tuple[Tensor, Tensor]]:
     return torch.compile(_chunk_loss, dynamic=True)
+
+
+def _logits(
+    hidden_MD: Tensor, weight_VD: Tensor, room: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Logits, and where to put the shares of their softmax; in ``room`` (2, ≥ M, V), if there is
+    any, because fresh memory costs a processor more than what is written to it."""
+    if room is None:
+        return (hidden_MD @ weight_VD.T).float(), None
+    logits_MV, shares_MV = room[:, : len(hidden_MD)]
+    if hidden_MD.dtype == logits_MV.dtype:
+        return torch.mm(hidden_MD, weight_VD.T, out=logits_MV), shares_MV
+    return logits_MV.copy_(hidden_MD @ weight_VD.T), shares_MV
 
 
 def _chunk_loss(
     logits_MV: Tensor,
+    shares_MV: Tensor | None,
     targets_M: Tensor,
     softcap: float | None,
     z_weight: float,
-    needs_grad: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Summed loss of a chunk, and its gradient by the logits, written over them."""
+) -> tuple[Tensor, Tensor]:
+    """Summed loss of a chunk, and its gradient by the logits, also of targets that are not asked
+    for: written to ``shares_MV``, or over the logits."""
     if softcap is not None:
         logits_MV = logits_MV.div_(softcap).tanh_().mul_(softcap)
+    slope_MV = None if softcap is None else 1 - (logits_MV / softcap).square()
     is_asked_M = targets_M != IGNORED
     safe_M1 = torch.where(is_asked_M, targets_M, 0)[:, None]
-    log_z_M = logits_MV.logsumexp(dim=-1)
-    nll_M = log_z_M - logits_MV.gather(1, safe_M1)[:, 0]
-    loss = torch.where(is_asked_M, nll_M, 0.0).sum()
-    if not needs_grad:
-        return loss, None
-    slope_MV = 1.0 if softcap is None else 1 - (logits_MV / softcap).square()
-    grad_MV = logits_MV.sub_(log_z_M[:, None]).exp_()
+    logit_M = logits_MV.gather(1, safe_M1)[:, 0]
+    if shares_MV is None:
+        log_z_M = logits_MV.logsumexp(dim=-1)
+        grad_MV = logits_MV.sub_(log_z_M[:, None]).exp_()
+    else:
+        grad_MV = torch.softmax(logits_MV, dim=-1, out=shares_MV)
+        log_z_M = _log_z(logits_MV, logit_M, grad_MV.gather(1, safe_M1)[:, 0])
+    loss = torch.where(is_asked_M, log_z_M - logit_M, 0.0).sum()
     if z_weight:
         grad_MV.mul_(1 + 2 * z_weight * log_z_M[:, None])
     grad_MV.scatter_add_(1, safe_M1, grad_MV.new_full((1, 1), -1.0).expand_as(safe_M1))
-    grad_MV.mul_(is_asked_M[:, None])
-    return loss, grad_MV if softcap is None else grad_MV.mul_(slope_MV)
+    return loss, grad_MV if slope_MV is None else grad_MV.mul_(slope_MV)
+
+
+def _log_z(logits_MV: Tensor, logit_M: Tensor, share_M: Tensor) -> Tensor:
+    """log Σ exp(logits): read off the softmax's share of one logit, which saves two sweeps, unless
+    that share is too small to tell."""
+    log_z_M = logit_M - share_M.log()
+    is_lost_M = share_M < SMALLEST_SHARE
+    if bool(is_lost_M.any()):
+        log_z_M[is_lost_M] = logits_MV[is_lost_M].logsumexp(dim=-1)
+    return log_z_M

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.attention import Mask, attend
-from model.rope import rotate
+from model.elementwise import RmsNorm, rotate, silu_gate
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
-    """RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467) or LayerNorm, over the last dimension."""
+    """RMSNorm or LayerNorm, over the last dimension."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.width, eps=config.norm_eps)
+        return RmsNorm(config.width, eps=config.norm_eps)
     return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
 
 
@@ -79,8 +79,8 @@ class Attention(nn.Module):
         self.prefix: Prefix | None = None
         self.has_qk_norm = config.qk_norm
         if config.qk_norm:
-            self.q_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
-            self.k_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
+            self.q_norm = RmsNorm(config.head_width, eps=config.norm_eps)
+            self.k_norm = RmsNorm(config.head_width, eps=config.norm_eps)
 
     def forward(
         self,
@@ -131,8 +131,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
-        return self.to_out(F.silu(gate_BTF) * up_BTF)
+        return self.to_out(silu_gate(self.gate_up(x_BTD)))
 
 
 class Gelu(nn.Module):

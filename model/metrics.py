@@ -66,6 +66,8 @@ class MetricsLog:
         match event["event"]:
             case "step" | "eval":
                 self._curves.scalars(event["step"], dict(curve_points(event)))
+            case "rolled_back":
+                self._curves.void_after(event["step"])
             case "samples":
                 for number, sample in enumerate(event["samples"]):
                     self._curves.text(event["step"], f"samples/{number}", sample_markdown(sample))

@@ -1,9 +1,8 @@
 """Rotary positions (Su et al. 2021, arXiv:2104.09864), and how they stretch to longer contexts.
 
-In: a configuration, or queries and keys with the tables of their positions. Out: tables, or the
-same queries and keys turned.
+In: a configuration. Out: tables of cosines and sines; ``elementwise.rotate`` turns by them.
 
-Shape suffixes: B batch, T positions, H heads, E head width; F = E / 2 frequencies.
+Shape suffixes: E head width; F = E / 2 frequencies.
 """
 
 import math
@@ -25,17 +24,6 @@ def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     angles = torch.outer(torch.arange(config.max_seq_len).float(), frequencies_F)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos() * gain, angles.sin() * gain
-
-
-def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair by its angle (eq. 34), in the half-split layout.
-
-    ``cos`` and ``sin`` are (T, 1, E) or (B, T, 1, E). Pair i is (x[i], x[i + E/2]), as in
-    transformers; the paper's interleaved pairs are a permutation of the same weights.
-    """
-    first, second = x_BTHE.chunk(2, dim=-1)
-    turned_BTHE = torch.cat([-second, first], dim=-1)
-    return torch.addcmul(x_BTHE * cos, turned_BTHE, sin).to(x_BTHE.dtype)
 
 
 def _stretch(frequencies_F: Tensor, theta: float, scaling: RopeScaling) -> Tensor:

@@ -279,12 +279,12 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()  # a checkpoint of NaNs would replace a good one
-        step, best, guard = self.step, self.early_stop.state_dict(), self.job.guard
+        step, guard = self.step, self.job.guard
         state = {
             "job": _what_shapes_weights(self.job),
             "loader": self.loader.state_dict(),
             "last_eval": self.last_eval,
-            "early_stop": best,
+            "early_stop": self.early_stop.state_dict(),
             "threads": torch.get_num_threads(),
             "guard": self.guard.state_dict(),
             "num_averaged": self.average.num_updates if self.average else 0,
@@ -292,7 +292,7 @@ class Trainer:
 
         def on_saved(path: Path) -> None:
             if self.ranks.rank == 0:
-                self.early_stop.saved(best)
+                self.early_stop.saved(self.checkpoints)
             self._log("checkpoint", step=step, path=str(path))
 
         self.saver.save(

@@ -26,9 +26,14 @@ class TrainingLog:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """All lines of a file."""
+        """All lines of a file, but for steps that a rollback took back."""
         lines = path.read_text(encoding="utf-8").split("\n")
-        return cls([json.loads(line) for line in lines if line])
+        kept: list[Event] = []
+        for event in (json.loads(line) for line in lines if line):
+            if event["event"] == "rolled_back":
+                kept = [earlier for earlier in kept if earlier.get("step", 0) <= event["step"]]
+            kept.append(event)
+        return cls(kept)
 
     def of(self, kind: str) -> list[Event]:
         """Those of one kind, ``step``, ``eval``, ``samples`` …, but for what was rolled back."""

@@ -43,7 +43,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
 
 STAGE = Stage(
     name="dpo",
-    version=2,
+    version=3,
     config=DpoConfig,
     inputs=("checkpoint", "preferences"),
     run=run,

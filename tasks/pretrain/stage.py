@@ -58,10 +58,13 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         **config.robustness.job_fields(),
         **watch_settings(config.watch, FROM_NOTHING),
     )
-    summary = schedule_markdown(job.steps, config.batch_size * config.seq_len, phases, optim)
-    context.log.info("the plan of the run:\n%s", summary)
-    (context.path / SUMMARY_NAME).write_text(summary + "\n")
-    return train(context, job)
+    plan = schedule_markdown(job.steps, config.batch_size * config.seq_len, phases, optim)
+    context.log.info("the plan of the run:\n%s", plan)
+    outcome = train(context, job)
+    summary = context.path / SUMMARY_NAME  # training says there how the run went
+    how_it_went = summary.read_text(encoding="utf-8") if summary.exists() else ""
+    summary.write_text(f"{plan}\n\n{how_it_went}", encoding="utf-8")
+    return outcome
 
 
 def make_optim(config: PretrainConfig, decay_from: int | None) -> OptimConfig:
@@ -152,7 +155,7 @@ def _trainable(
 
 STAGE = Stage(
     name="pretrain",
-    version=5,
+    version=6,
     config=PretrainConfig,
     inputs=("tokens", "checkpoint"),
     run=run,

@@ -41,7 +41,7 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
 
 STAGE = Stage(
     name="sft",
-    version=3,
+    version=4,
     config=SftConfig,
     inputs=("checkpoint", "instructions"),
     run=run,

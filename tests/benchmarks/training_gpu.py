@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from model.flops import published_peak
 from tests.benchmarks.training_gpu_measures import (
     SIZES,
     WITH_DOCUMENTS,
@@ -35,22 +36,6 @@ from tests.benchmarks.training_gpu_measures import (
     training_row,
 )
 
-# Dense bf16 TFLOP/s that the makers publish; a name's first match counts.
-PEAK_TFLOPS = {
-    "B200": 2250.0,
-    "H100 PCIe": 756.0,
-    "H100 NVL": 835.0,
-    "H200": 989.4,
-    "H100": 989.4,
-    "GH200": 989.4,
-    "A100": 312.0,
-    "L40S": 362.0,
-    "L40": 181.0,
-    "L4": 121.0,
-    "A10G": 70.0,
-    "RTX 4090": 165.2,
-    "RTX 3090": 71.0,
-}
 # What matters most comes first: time may not suffice for all.
 ROWS = [("1.3B", 2048), ("124M", 2048), ("1.3B", 8192), ("350M", 2048), ("350M", 8192)]
 ROWS += [("124M", 8192)]
@@ -64,11 +49,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("torch sees no GPU here; --toy runs the same code in small")
     clock = Clock(options.minutes, device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
-    peak = next((peak for part, peak in PEAK_TFLOPS.items() if part in name), None)
+    published = published_peak(name) if device.type == "cuda" else None
+    peak = published / 1e12 if published else None
     result: dict[str, Any] = {
         "device": name,
         "torch": torch.__version__,
-        "peak_tflops": peak if device.type == "cuda" else None,
+        "peak_tflops": peak,
         "options": {k: str(v) for k, v in vars(options).items()},
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -143,9 +143,14 @@ def coordinate_check(
 
 
 def sweep(
-    rule: Rule, widths: Sequence[int], rates: Sequence[float], ids: np.ndarray, steps: int
+    rule: Rule,
+    widths: Sequence[int],
+    rates: Sequence[float],
+    ids: np.ndarray,
+    steps: int,
+    seeds: int,
 ) -> dict[int, list[float]]:
-    """Width → the loss that each learning rate ends with."""
+    """Width → the loss that each learning rate ends with, the mean over seeds."""
     found = {}
     for width in widths:
         found[width] = []
@@ -153,9 +158,13 @@ def sweep(
             optim = OptimConfig(
                 kind=rule.optimizer, lr=lr, warmup_steps=steps // 10, weight_decay=0.0
             )
-            losses = train(make_decoder(width, rule, 0), windows(ids, 8, 1), steps, optim)
-            tail = losses[-math.ceil(TAIL_SHARE * steps) :]
-            found[width].append(float(np.mean(tail)))
+            tails = [
+                train(make_decoder(width, rule, seed), windows(ids, 8, seed), steps, optim)[
+                    -math.ceil(TAIL_SHARE * steps) :
+                ]
+                for seed in range(1, seeds + 1)
+            ]
+            found[width].append(float(np.mean(tails)))
     return found
 
 
@@ -248,6 +257,8 @@ def main() -> None:
     parser.add_argument("--check-steps", type=int, default=4)
     parser.add_argument("--check-lr", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sweep", nargs="*", default=[rule.name for rule in RULES[:2]])
+    parser.add_argument("--sweep-seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument(
         "--powers",
@@ -273,8 +284,8 @@ def main() -> None:
             print(f"  {name:14}" + "".join(f"{value:8.2f}" for value in row), flush=True)
     _plot_coordinates(args.output / "coordinate-check.png", checks)
     print(f"coordinate checks: {_cpu_seconds():.0f} CPU seconds")
-    for rule in rules if args.steps else ():
-        found = sweep(rule, args.widths, rates, ids, args.steps)
+    for rule in [rule for rule in rules if rule.name in args.sweep]:
+        found = sweep(rule, args.widths, rates, ids, args.steps, args.sweep_seeds)
         sweeps[rule.name] = found
         best = best_rates(found, rates)
         print(f"\n{rule.name}: best rate moves {grid_steps_moved(best, rates)} places of the grid")

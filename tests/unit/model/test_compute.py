@@ -16,6 +16,7 @@ from model.batches import pad_rows
 from model.compute import Compute
 from model.decoder import Decoder
 from model.encoder import Encoder
+from model.generate import generate
 from model.job import OptimConfig
 from model.optim import make_optimizer
 from model.recompute import block_runner
@@ -193,6 +194,14 @@ def test_packed_rows_are_compiled_once(make_job, graphs, scope, checkpointing):
     assert graphs() == 2
     assert compiled_loss == pytest.approx(loss, rel=1e-5)
     assert (compiled - plain).norm() <= 1e-5 * plain.norm()
+
+
+@pytest.mark.parametrize("scope", ["model", "blocks"])
+def test_generating_from_a_compiled_model_compiles_nothing(make_job, graphs, scope):
+    trainer = Trainer(make_job("pretrain", compile=True, compile_scope=scope))
+    trainer.close()
+    assert len(generate(trainer.model.eval(), [[1, 5, 9], [7]], 12)[0]) == 12
+    assert graphs() == 0
 
 
 def test_a_compiled_muon_takes_the_same_steps(tiny, make_job, graphs):

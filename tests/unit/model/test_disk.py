@@ -130,12 +130,25 @@ def test_the_log_says_so_too_and_is_whole_again_after(tmp_path):
         log.close()
         with pytest.raises(DiskFullError, match="the log"):
             MetricsLog(tmp_path, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["metrics.jsonl", "tensorboard"]
     resumed = MetricsLog(tmp_path, 1)
     resumed.write("step", step=2)
     resumed.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(e["event"], e["step"]) for e in lines] == [("step", 1), ("resumed", 1), ("step", 2)]
+
+
+def test_a_folder_that_is_copied_onto_a_full_disk_says_so(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "big").write_bytes(b"x" * 9_000)
+    with (
+        files_of_at_most(5_000),
+        pytest.raises(DiskFullError, match="no room on the disk for a copy"),
+        room_for("a copy", tmp_path / "copy", 9_000),
+    ):
+        shutil.copytree(source, tmp_path / "copy")
 
 
 def test_dev_full_is_full():

@@ -42,6 +42,18 @@ def test_a_resumed_run_has_every_step_once(tmp_path):
     assert curve(tmp_path, "loss") == expected
 
 
+def test_steps_that_were_taken_back_are_there_once(tmp_path):
+    file = EventFile(tmp_path, 0)
+    for step in range(1, 9):
+        file.scalars(step, {"loss": step})
+    file.void_after(5)
+    for step in (6, 7):
+        file.scalars(step, {"loss": step + 100})
+    file.close()
+    expected = [(step, float(step)) for step in range(1, 6)] + [(6, 106.0), (7, 107.0)]
+    assert curve(tmp_path, "loss") == expected
+
+
 def test_a_file_that_was_cut_by_a_kill_is_read_up_to_there(tmp_path):
     file = EventFile(tmp_path, 0)
     for step in range(1, 5):

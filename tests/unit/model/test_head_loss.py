@@ -108,3 +108,13 @@ def test_logits_are_never_held_whole():
     assert peak_mib("plain") > logits_mib
     assert peak_mib("fused") < 0.2 * logits_mib
     assert math.isclose(logits_mib, 512)
+
+
+def test_a_target_too_unlikely_for_a_float_has_its_exact_loss():
+    hidden_ND = torch.tensor([[1.0], [1.0]], requires_grad=True)
+    weight_VD = torch.tensor([[0.0], [500.0], [499.0]])
+    targets_N = torch.tensor([0, 1])  # e^-500 is no float32
+    found = head_loss(hidden_ND, weight_VD, targets_N)
+    expected, _ = plain(hidden_ND, weight_VD, targets_N, None, 0.0)
+    assert float(found.detach()) == pytest.approx(500.6265)
+    torch.testing.assert_close(found, expected)

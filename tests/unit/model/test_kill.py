@@ -18,11 +18,11 @@ from model.trainer import train
 ROOT = Path(__file__).parents[3]
 START = [sys.executable, "-m"]
 STEPS = 160
-# So easily alarmed that this calm run is rolled back several times.
+# So easily alarmed that even the calm run is rolled back.
 WATCHFUL = GuardConfig(
     on_spike="rollback",
     window_steps=16,
-    spike_sigmas=5,
+    spike_sigmas=4,
     rollback_batches=3,
     max_skips_in_a_row=STEPS,
 )
@@ -100,14 +100,8 @@ def killed_job(make_job, data, base_model):
             data=mixture,
             finetune=FinetuneConfig(rank=2, dropout=0.2),
             ema_decay=0.95,
-            guard=GuardConfig(
-                on_spike="rollback",
-                window_steps=8,
-                spike_sigmas=2.5,
-                rollback_batches=3,
-                max_skips_in_a_row=STEPS,
-            ),
-            checkpoint_every_steps=4,
+            guard=WATCHFUL,
+            checkpoint_every_steps=2,
             eval_every_steps=STEPS,
         )
 
@@ -120,13 +114,13 @@ def wait_for_moment(out_dir: Path, rng: random.Random, is_running) -> None:
     before = log.stat().st_ino if log.exists() else None
     while is_running() and (not log.exists() or log.stat().st_ino == before):
         time.sleep(0.001)
-    begun, wanted = num_lines(log), rng.randrange(9)
+    begun, wanted = num_lines(log), rng.randrange(15)
     while is_running() and num_lines(log) < begun + wanted:
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.01))
     if rng.random() < 0.5:
         while is_running() and not any((out_dir / "checkpoints").glob(".step-*.part")):
-            pass
+            time.sleep(0.0005)
 
 
 def num_lines(log: Path) -> int:

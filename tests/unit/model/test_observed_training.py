@@ -1,5 +1,6 @@
 """What a run says while it trains, and that saying it changes nothing."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -168,6 +169,21 @@ def watch(losses, patience, min_delta=0.0):
 )
 def test_patience_counts_evaluations_without_a_gain(losses, patience, min_delta, expected):
     assert watch(losses, patience, min_delta) == expected
+
+
+def test_a_best_model_stays_while_a_checkpoint_speaks_of_it(tmp_path):
+    stop, checkpoints = EarlyStop(tmp_path, 9, 0.0), tmp_path / "checkpoints"
+    for step, loss in ((1, 5.0), (2, 4.0), (3, 3.0), (4, 3.5), (5, 2.0)):
+        stop.look(step, {"val_loss": loss}, lambda folder: folder.mkdir(parents=True))
+        saved = checkpoints / f"step-{step:08d}" / "trainer.json"
+        saved.parent.mkdir(parents=True)
+        saved.write_text(json.dumps({"early_stop": stop.state_dict()}))
+        if step == 4:
+            shutil.rmtree(checkpoints / "step-00000001")
+        stop.saved(checkpoints)
+    assert sorted(path.name for path in (tmp_path / "best").iterdir()) == [
+        *("step-00000002", "step-00000003", "step-00000005")
+    ]
 
 
 OVERFITTING = {

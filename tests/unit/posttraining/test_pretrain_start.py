@@ -96,6 +96,9 @@ def test_a_model_is_trained_on_and_is_an_input_of_what_comes_of_it(base, shards,
     before, after = (load_model(f)[0].state_dict() for f in (base, store.open(first.ref).folder()))
     moved = [(after[name] - value).abs().max().item() for name, value in before.items()]
     assert 0 < max(moved) < 0.1  # two steps away from the base, and not somewhere else
+    said = store.open(first.ref).fetch("summary.md").read_text()
+    assert said.startswith("| steps | tokens | learning rate | mixture |\n")
+    assert "2 steps on 128 tokens" in said
 
     named = PretrainConfig(**SIZES, start=StartOptions(checkpoint=str(first.ref)))
     second = run(machine, shards, named, [first.ref])

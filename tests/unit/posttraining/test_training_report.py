@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from flows.cli import main
 from model.architectures import ModelConfig
 from model.chat import prepare_tokenizer
 from model.language_model import make_model
@@ -74,6 +76,20 @@ def test_a_run_that_measured_little_is_told_as_far_as_it_goes():
     assert summary_markdown(TrainingLog([])) == "\n"
 
 
+def test_steps_that_were_taken_back_are_not_told(tmp_path):
+    events = [
+        *({"event": "step", "step": step, "loss": 1.0} for step in (1, 2, 3, 4)),
+        {"event": "rolled_back", "step": 2, "from_step": 4},
+        *({"event": "step", "step": step, "loss": 2.0} for step in (3, 4, 5)),
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    steps = TrainingLog.read(path).of("step")
+    assert [(event["step"], event["loss"]) for event in steps] == [
+        *((1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0))
+    ]
+
+
 def test_the_same_log_is_the_same_picture():
     pictures = [training_png(TrainingLog(EVENTS)) for _ in range(2)]
     assert pictures[0] == pictures[1]
@@ -137,7 +153,9 @@ def tuned(machine, tmp_path, checkpoint):
     return manifest, Store(machine.store).open(manifest.ref)
 
 
-def test_a_stage_that_stopped_early_says_so_and_leaves_its_curves(tuned):
+def test_a_stage_that_stopped_early_says_so_and_can_be_tried_at_other_rates(
+    tuned, machine, tmp_path
+):
     manifest, artifact = tuned
     assert manifest.metrics["stopped_early"]
     assert manifest.metrics["best_step"] < manifest.metrics["step"] < 400
@@ -150,3 +168,10 @@ def test_a_stage_that_stopped_early_says_so_and_leaves_its_curves(tuned):
     report = stage_markdown(manifest, was_cached=False, plots=plots_of(artifact))
     assert "![training.png](data:image/png;base64," in report
     assert Path(json.loads(artifact.fetch("job.json").read_text())["init_from"]).is_dir()
+    found = tmp_path / "rates"
+    command = ["find-lr", str(manifest.ref), "--store", machine.store, "--output", str(found)]
+    rates = ["--sweep", "1e-3", "--sweep", "1e-2"]
+    assert CliRunner().invoke(main, [*command, "--steps", "10", *rates]).exit_code == 0
+    runs = json.loads((found / "lr_finder.json").read_text())["runs"]
+    assert [run["lr"] for run in runs] == [1e-3, 1e-2]
+    assert Store(machine.store).verify(manifest.ref) == []
