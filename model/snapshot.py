@@ -7,6 +7,7 @@ that are everything this rank has to write; and the other way round. Files and f
 
 import random
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +80,7 @@ def take_snapshot(
         cuts=cuts,
         texts={
             "config.json": model.config.to_json_dict(),
-            "trainer.json": {"step": step, "rng": _host_generators(), **state},
+            "trainer.json": {"step": step, "rng": _host_generators(), **deepcopy(state)},
         },
     )
 
