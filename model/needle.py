@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
+from model.devices import pick_device
 from model.language_model import LanguageModel
 from model.score import Request, loglikelihoods
-from model.trainer import pick_device
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def refuse(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> bool:
         _roll_back(trainer, batch, trouble)
     if trouble.in_a_row >= trainer.job.guard.max_skips_in_a_row:
         if trouble.action == "skip":
-            trainer._save()
+            trainer.save()
             trainer.saver.wait()
         stop(trainer, trouble)
     return trouble.action == "skip"
@@ -48,7 +48,7 @@ def leave_out(trainer: "Trainer", batch: TokenBatch, why: str) -> None:
     torch.manual_seed(seed ^ trainer.ranks.data_rank)
     trainer.step += 1
     documents = trainer.loader.documents(batch)
-    trainer._log("skipped", step=trainer.step, why=why, documents=documents)
+    trainer.log("skipped", step=trainer.step, why=why, documents=documents)
 
 
 def stop(trainer: "Trainer", trouble: Trouble) -> NoReturn:
@@ -69,12 +69,12 @@ def _roll_back(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> None:
     path = trainer.newest_checkpoint(first) or trainer.newest_checkpoint()
     if path is None:  # not even of step 0: somebody has deleted them
         stop(trainer, trouble)
-    trainer._resume(path)
+    trainer.resume(path)
     trainer.guard.load_state_dict(trainer.guard.state_dict() | decided)
     if trainer.ranks.rank == 0:
         forget_checkpoints(trainer.checkpoints, trainer.step)
     trainer.meter.pause()
-    trainer._log(
+    trainer.log(
         "rolled_back",
         step=trainer.step,
         from_step=trouble.step,

@@ -10,21 +10,18 @@ Signals, processes and exit codes are ``launch.py``'s.
 
 import contextlib
 import logging
-import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.adapters import add_adapters
-from model.batches import Loader, TokenBatch
+from model import evaluation
+from model.batches import TokenBatch
 from model.branch import branched
-from model.chat import load_tokenizer, token_byte_lengths
+from model.chat import load_tokenizer
 from model.checkpoint import (
     checkpoint_path,
     damaged_checkpoints,
@@ -34,19 +31,16 @@ from model.checkpoint import (
     step_of,
 )
 from model.compute import Compute
-from model.context import load_to_train
-from model.decoder import Decoder
+from model.devices import pick_device
 from model.distributed import Ranks
 from model.early_stop import EarlyStop
 from model.guard import Guard
 from model.job import TrainJob
-from model.language_model import LanguageModel, make_model
 from model.metrics import MetricsLog
 from model.moving_average import MovingAverage
-from model.objectives.base import objective_named
+from model.objectives.base import add_into, objective_named
 from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
-from model.packed_loader import PackedLoader
 from model.parallel import ParallelModel
 from model.prefetch import Prefetch, made_ahead
 from model.refusals import leave_out, refuse, stop
@@ -55,6 +49,7 @@ from model.saver import Saver
 from model.schedule import learning_rate
 from model.shared_matrices import SharedMatrices
 from model.snapshot import Layout
+from model.start import check_fit, check_same_job, check_shards, initial_model, what_shapes_weights
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +77,12 @@ class Trainer:
         self.tokenizer_path = Path(job.tokenizer or f"{job.init_from}/tokenizer.json")
         self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
         objective = objective_named(job.objective)
-        self.model = _initial_model(job)
-        _check_fit(job, self.model, tokenizer)
+        self.model = initial_model(job)
+        check_fit(job, self.model, tokenizer)
         self.compute = Compute(job, self.device)
         self.compute.prepare(self.model)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
-        _check_shards(self.model, self.loader, self.val_loader)
+        check_shards(self.model, self.loader, self.val_loader)
         self._num_too_long = getattr(self.loader, "num_too_long", 0)
         self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
@@ -99,7 +94,7 @@ class Trainer:
         matrices = SharedMatrices(self.parallel) if self.ranks.world > 1 else None
         self.optimizer = make_optimizer(self.model, job.optim, matrices)
         self.compute.prepare_optimizer(self.optimizer)
-        self.byte_lengths_V = _byte_lengths(job, tokenizer, self.device)
+        self.byte_lengths_V = evaluation.byte_lengths(job, tokenizer, self.device)
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.saver = Saver(self.checkpoints, self.layout, job.checkpoint_in_background)
         self.step = 0
@@ -113,12 +108,12 @@ class Trainer:
         with self.ranks.saving_together():
             if self.ranks.rank == 0:
                 damages = damaged_checkpoints(self.checkpoints)
-        threads = self._resume(self.newest_checkpoint())
+        threads = self.resume(self.newest_checkpoint())
         torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
         for path, damage in damages.items():
             log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
-            self._log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
+            self.log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
         self.meter.begin()
         self._last_saved = time.monotonic()
 
@@ -126,19 +121,19 @@ class Trainer:
         """All remaining steps, the last evaluation and the export."""
         self._report_start()
         if self.job.guard.may_roll_back and latest_checkpoint(self.checkpoints) is None:
-            self._save()
+            self.save()
         while not self._is_over():
-            if not self._train_one_step():
+            if not self.train_one_step():
                 continue  # it went back to a checkpoint
             stopping = self.ranks.anyone(should_stop())
             self.saver.check()
             if self._every(self.job.eval_every_steps):
                 self._evaluate_and_log()
             if stopping or self._checkpoint_due():
-                self._save()
+                self.save()
             if stopping and not self._is_over():
                 self.saver.wait()
-                self._log("stopped", step=self.step)
+                self.log("stopped", step=self.step)
                 return "stopped"
         self._finish()
         return "done"
@@ -158,7 +153,7 @@ class Trainer:
 
     # --- one step ------------------------------------------------------------------------------
 
-    def _train_one_step(self) -> bool:
+    def train_one_step(self) -> bool:
         """Whether the run is a step further."""
         lr = learning_rate(self.step, self.job.steps, self.job.optim)
         set_learning_rate(self.optimizer, lr)
@@ -185,67 +180,35 @@ class Trainer:
         """Leave the clipped gradient of the batch's mean loss in the model; give back the means
         and the gradient's norm before clipping."""
         count = max(1, self.criterion.count(batch))
-        means = self._zeros()
-        micros = self._micro_batches(batch)
+        means = self.zeros()
+        micros = self.micro_batches(batch)
         for number, (micro, weight) in enumerate(micros, start=1):
             self.parallel.begin_backward(is_last=number == len(micros))
             with self.compute.autocast():
                 sums = self.parallel.sums(self.compute.fit(micro).to(self.device))
             (sums["loss"] / count * weight).backward()
-            _add_into(means, sums, count, weight)
+            add_into(means, sums, count, weight)
         self.parallel.sum_gradients()  # first: where there were rows, it is already under way
         self.ranks.add(means.values(), "replica", "shard")
         return means, self.parallel.clip(self.job.optim.clip_norm)
 
-    def _zeros(self) -> dict[str, Tensor]:
+    def zeros(self) -> dict[str, Tensor]:
         """One sum for each of the criterion's names: a rank without rows adds zeros. In float64:
         an evaluation adds up more than float32 can tell apart."""
         zero = torch.zeros((), device=self.device, dtype=torch.float64)
         return {name: zero.clone() for name in self.criterion.names}
 
-    def _micro_batches(self, batch: TokenBatch) -> list[tuple[TokenBatch, float]]:
+    def micro_batches(self, batch: TokenBatch) -> list[tuple[TokenBatch, float]]:
+        """This rank's part of a batch, piece by piece, and what each piece weighs."""
         rows_per_sample = self.loader.rows_per_sample
         rows = (self.job.micro_batch_size or self.job.batch_size) * rows_per_sample
         return self.parallel.micro_batches(batch, rows_per_sample, rows)
 
     # --- evaluation ----------------------------------------------------------------------------
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, Any]:
-        """Means over the held-out batches, always the same ones, and over as many of the groups'
-        together; trains nothing, moves nothing."""
-        if self.val_loader is None:
-            return {}
-        found: dict[str, Any] = self._measure(self.val_loader, self.job.eval_batches)
-        parts: dict[str, Loader] = getattr(self.val_loader, "parts", {})
-        if parts:
-            each = self.job.eval_batches and max(1, self.job.eval_batches // len(parts))
-            name = "val_bits_per_byte" if "val_bits_per_byte" in found else "val_loss"
-            own = {group: self._measure(part, each) for group, part in parts.items()}
-            found[f"{name}_by_group"] = {group: means[name] for group, means in own.items()}
-        return found
-
-    def _measure(self, loader: Loader, max_batches: int | None) -> dict[str, float]:
-        totals, count, num_bytes = self._zeros(), 0, 0
-        self.model.eval()
-        for batch in loader.sweep(max_batches):
-            count += self.criterion.count(batch)
-            for micro, weight in self._micro_batches(batch):
-                micro = self.compute.fit(micro).to(self.device)
-                with self.compute.autocast():
-                    _add_into(totals, self.parallel.sums(micro), 1, weight)
-                num_bytes += self._target_bytes(micro) if weight else 0
-        self.parallel.come_apart()
-        self.model.train()
-        totals["bytes"] = torch.tensor(float(num_bytes), device=self.device, dtype=torch.float64)
-        self.ranks.add(totals.values(), "replica", "shard")
-        return _val_metrics({name: float(value) for name, value in totals.items()}, count)
-
-    def _target_bytes(self, batch: TokenBatch) -> int:
-        """Bytes of text that the batch's targets stand for."""
-        if self.byte_lengths_V is None:
-            return 0
-        return int(self.byte_lengths_V[batch.targets_BT].sum())
+        """Means over the held-out batches; see ``evaluation.py``."""
+        return evaluation.evaluate(self)
 
     def _evaluate_and_log(self) -> None:
         self._check_finite()
@@ -253,14 +216,14 @@ class Trainer:
         if self.average:
             self.last_eval |= self.average.measured(self.evaluate)
         if self.last_eval:
-            self._log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
+            self.log("eval", step=self.step, **self.last_eval, epochs=self.loader.epochs())
             self.early_stop.look(self.step, self.last_eval, self._export)
             if self.early_stop.is_over:
-                self._log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
+                self.log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
         if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
             samples = self.parallel.run(lambda m: write_samples(m, self.tokenizer, self.job))
             self.parallel.come_apart()
-            self._log("samples", step=self.step, samples=samples)
+            self.log("samples", step=self.step, samples=samples)
         self.meter.pause()
 
     # --- saving and resuming -------------------------------------------------------------------
@@ -277,11 +240,12 @@ class Trainer:
             and elapsed_seconds >= job.checkpoint_every_seconds
         )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """A checkpoint of this step; it is written while training goes on."""
         self._check_finite()  # a checkpoint of NaNs would replace a good one
         step, guard = self.step, self.job.guard
         state = {
-            "job": _what_shapes_weights(self.job),
+            "job": what_shapes_weights(self.job),
             "loader": self.loader.state_dict(),
             "last_eval": self.last_eval,
             "early_stop": self.early_stop.state_dict(),
@@ -293,7 +257,7 @@ class Trainer:
         def on_saved(path: Path) -> None:
             if self.ranks.rank == 0:
                 self.early_stop.saved(self.checkpoints)
-            self._log("checkpoint", step=step, path=str(path))
+            self.log("checkpoint", step=step, path=str(path))
 
         self.saver.save(
             step,
@@ -307,7 +271,7 @@ class Trainer:
         self._last_saved = time.monotonic()
         self.meter.pause()
 
-    def _resume(self, path: Path | None) -> int | None:
+    def resume(self, path: Path | None) -> int | None:
         """Go on from a checkpoint, or from the one that the job branches off, if there is either;
         gives back the threads it was made with."""
         is_branch = path is None and self.job.branch_from is not None
@@ -319,7 +283,7 @@ class Trainer:
         state = checkpoint.state
         if is_branch:
             state = branched(state, self.job)
-        _check_same_job(state["job"], self.job, path)
+        check_same_job(state["job"], self.job, path)
         if checkpoint.step > self.job.steps:
             raise ValueError(
                 f"{path} is past the job's {self.job.steps} steps: raise steps or use a new out_dir"
@@ -347,7 +311,7 @@ class Trainer:
         final, own = Path(self.job.out_dir) / "final", {}
         if self.ranks.rank == 0 or not self.early_stop.best:  # the last model may be in pieces
             own = self.early_stop.finish(final, self._export)
-        self._log(
+        self.log(
             "done",
             step=self.step,
             path=str(final),
@@ -363,21 +327,22 @@ class Trainer:
         model = self.model
         with self.average.in_place() if self.average else contextlib.nullcontext():
             if not self.parallel.is_whole:
-                model = _initial_model(self.job)
+                model = initial_model(self.job)
                 self.parallel.gather_into(model)
             if self.ranks.rank == 0:
                 export_model(folder, model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
-    def _log(self, event: str, **fields: Any) -> None:
+    def log(self, event: str, **fields: Any) -> None:
+        """A line in ``metrics.jsonl``, by the first rank."""
         if self.metrics:
             self.metrics.write(event, **fields)
 
     def _report_start(self) -> None:
         if self.step:
             return  # the log says "resumed" instead
-        self._log(
+        self.log(
             "start",
             step=0,
             steps=self.job.steps,
@@ -393,7 +358,7 @@ class Trainer:
 
     def _log_step(self, lr: float, means: dict[str, Tensor], grad_norm: Tensor) -> None:
         self._check_finite()
-        self._log(
+        self.log(
             "step",
             step=self.step,
             steps=self.job.steps,
@@ -414,106 +379,3 @@ class Trainer:
 
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0 or self.step == self.job.steps
-
-
-def pick_device(name: str) -> torch.device:
-    """``"auto"``: a GPU when there is one, this process's own when there are several."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    device = torch.device(name)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f'device {name!r}: torch sees no GPU here; use "auto" or "cpu"')
-        torch.cuda.set_device(device)
-    return device
-
-
-def _initial_model(job: TrainJob) -> LanguageModel:
-    """What the job begins with, on the host."""
-    return objective_named(job.objective).adapt_model(job, _model_to_train(job))
-
-
-def _model_to_train(job: TrainJob) -> LanguageModel:
-    if job.init_from is None:
-        assert job.model is not None  # TrainJob sees to it
-        return make_model(job.model)
-    model = load_to_train(job.init_from, job.context)
-    if model.finetune:
-        raise ValueError(
-            f"{job.init_from} was fine-tuned beside a frozen model ({model.finetune.method}); "
-            "start from that model, or from a method that is merged into it (lora, bitfit)"
-        )
-    if job.finetune:
-        if not isinstance(model, Decoder):
-            raise ValueError(f"finetune works on decoders, not on {model.config.architecture}")
-        add_adapters(model, job.finetune)
-    return model
-
-
-def _check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
-    if model.config.architecture not in objective_named(job.objective).architectures:
-        raise ValueError(f"objective {job.objective!r} does not train {model.config.architecture}s")
-    if job.seq_len > model.config.max_seq_len:
-        raise ValueError(
-            f"seq_len = {job.seq_len} exceeds the model's max_seq_len = {model.config.max_seq_len}"
-        )
-    vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if vocab_size > model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {vocab_size} tokens, the model's vocab_size is "
-            f"{model.config.vocab_size}: give the tokenizer that the model was made for"
-        )
-
-
-def _check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
-    for loader in loaders:
-        if isinstance(loader, PackedLoader) and loader.vocab_size > model.config.vocab_size:
-            raise ValueError(
-                f"the token shards were written with a vocabulary of {loader.vocab_size}, the "
-                f"model's is {model.config.vocab_size}: tokenize them with this model's tokenizer"
-            )
-
-
-def _byte_lengths(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Tensor | None:
-    """Of every token of the vocabulary, where the loss is also told in bits per byte."""
-    if not objective_named(job.objective).in_bytes:
-        return None
-    return torch.from_numpy(token_byte_lengths(tokenizer)).to(device)
-
-
-def _what_shapes_weights(job: TrainJob) -> dict[str, Any]:
-    """The settings that must not change between a checkpoint and its continuation. Paths and
-    devices may; so may ``steps``, to train on."""
-    fields = [
-        *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
-        *("finetune", "context", "optim", "ema_decay", "precision", "seed"),
-        *("dpo_beta", "dpo_sft_weight"),
-    ]
-    plain = job.to_json_dict()
-    return {name: plain[name] for name in fields}
-
-
-def _check_same_job(saved: dict[str, Any], job: TrainJob, path: Path) -> None:
-    for name, value in _what_shapes_weights(job).items():
-        if saved.get(name, "not yet known") != value:
-            raise ValueError(
-                f"{path} was trained with {name} = {saved.get(name)}, the job now says {value}: "
-                "start afresh in another out_dir, or put it back"
-            )
-
-
-def _add_into(
-    totals: dict[str, Tensor], sums: dict[str, Tensor], count: int, weight: float
-) -> None:
-    for name, value in sums.items():
-        totals[name] = totals[name] + value.detach() / count * weight
-
-
-def _val_metrics(totals: dict[str, float], count: int) -> dict[str, float]:
-    num_bytes = totals.pop("bytes")
-    means = {f"val_{name}": total / max(1, count) for name, total in totals.items()}
-    if num_bytes:
-        means["val_bits_per_byte"] = totals["loss"] / math.log(2) / num_bytes
-    return means

@@ -58,6 +58,12 @@ def objective_named(name: str) -> Objective:
     return found
 
 
+def add_into(totals: dict[str, Tensor], sums: dict[str, Tensor], count: int, weight: float) -> None:
+    """Add a micro-batch's sums, divided by ``count``."""
+    for name, value in sums.items():
+        totals[name] = totals[name] + value.detach() / count * weight
+
+
 def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, z_weight: float) -> Tensor:
     """Cross-entropy of hidden states (…, D) against targets (…), summed, in nats."""
     return head_loss(

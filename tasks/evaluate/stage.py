@@ -16,13 +16,13 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
+from model.devices import pick_device
 from model.generate import generate
 from model.language_model import LanguageModel
 from model.needle import as_plain, find_needles
 from model.sampling import Sampling
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
-from model.trainer import pick_device
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.records import Record, read_records, write_records
 from tasks.common.stage import Outcome, Stage, StageContext

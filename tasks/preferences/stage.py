@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
+from model.devices import pick_device
 from model.generate import generate
 from model.language_model import LanguageModel
 from model.sampling import Sampling
-from model.trainer import pick_device
 from tasks.common.judge import closeness
 from tasks.common.records import Record, read_records, split_validation, write_records
 from tasks.common.stage import Outcome, Stage, StageContext

@@ -27,7 +27,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_on_the_gpu(make_job):
     trainer.criterion.sums = sums_with_an_infinity
     for number in range(8):
         before = state(trainer)
-        trainer._train_one_step()
+        trainer.train_one_step()
         same = all(map(torch.equal, before, state(trainer)))
         assert same == (number == 4)
     trainer.close()

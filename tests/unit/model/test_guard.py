@@ -133,7 +133,7 @@ def test_a_skipped_update_changes_nothing_and_all_others_are_made(poisoned, kind
     trainer = Trainer(job)
     for batch in range(job.steps):
         before, taken = everything(trainer), sum(trainer.loader.tokens().values())
-        trainer._train_one_step()
+        trainer.train_one_step()
         assert same(before, everything(trainer)) == (batch in bad)
         assert trainer.step == batch + 1
         tokens = job.batch_size * job.seq_len

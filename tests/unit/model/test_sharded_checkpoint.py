@@ -50,7 +50,7 @@ def save_again(job: TrainJob, folder: str) -> None:
     numbers_read = sum(read)
     assert trainer.step == 3
     trainer.saver.folder = Path(folder)
-    trainer._save()
+    trainer.save()
     trainer.saver.wait()
     batch = trainer.loader.next_batch()
     own = trainer.ranks.share(batch, 1)

@@ -1,0 +1,22 @@
+"""Which device a process computes on.
+
+In: a name. Out: a torch device of this process's own.
+"""
+
+import os
+
+import torch
+
+
+def pick_device(name: str) -> torch.device:
+    """``"auto"``: a GPU when there is one, this process's own when there are several."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f'device {name!r}: torch sees no GPU here; use "auto" or "cpu"')
+        torch.cuda.set_device(device)
+    return device
