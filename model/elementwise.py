@@ -109,7 +109,8 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _turned(grad, *ctx.saved_tensors, -1), None, None  # back by the same angle
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, cos, sin, -1), None, None  # back by the same angle
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
