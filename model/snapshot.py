@@ -117,7 +117,7 @@ def restore_optimizer(
         _, index, kind = key.split(".")
         owner = names[int(index)]
         found = stored.read(key, cuts.get(owner) if shape else None)
-        if shape and kind in FOLLOWS_LAYOUT:
+        if shape and kind in FOLLOWS_LAYOUT and owner in cuts:
             placed = torch.zeros_like(parameters[owner])
             held(placed).copy_(found)
             found = placed
