@@ -35,7 +35,6 @@ def refuse(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> bool:
     if trouble.in_a_row >= trainer.job.guard.max_skips_in_a_row:
         if trouble.action == "skip":
             trainer.save()
-            trainer.saver.wait()
         stop(trainer, trouble)
     return trouble.action == "skip"
 
@@ -53,6 +52,7 @@ def leave_out(trainer: "Trainer", batch: TokenBatch, why: str) -> None:
 
 def stop(trainer: "Trainer", trouble: Trouble) -> NoReturn:
     """End the run, naming the checkpoint to trust."""
+    trainer.saver.wait()
     in_a_row = f", after {trouble.in_a_row} refused in a row" * (trouble.in_a_row > 1)
     raise FloatingPointError(
         f"at step {trouble.step} {trouble.why}; training stops{in_a_row}. Lower optim.lr or "
