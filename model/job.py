@@ -73,9 +73,14 @@ _MODERN: dict[str, Any] = {
 }
 
 
+def has_own_optimizer(model: str) -> bool:
+    """Whether a model preset was tuned together with an optimizer."""
+    return model.startswith("modern-")
+
+
 def optim_preset(model: str) -> OptimConfig:
     """The optimizer that a model preset was tuned with; the default where it was with none."""
-    return OptimConfig(**_MODERN) if model.startswith("modern-") else OptimConfig()
+    return OptimConfig(**_MODERN) if has_own_optimizer(model) else OptimConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from model.architectures import PRESETS
+from model.job import has_own_optimizer
 from tasks.common.robustness import RobustnessConfig
 from tasks.common.watching import WatchOptions
 
@@ -23,10 +24,12 @@ class OptimizerOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Optimizer")
 
-    kind: Literal["adamw", "muon"] = Field(
+    kind: Literal["adamw", "muon", "as-tuned"] = Field(
         "adamw",
         title="Optimizer",
-        description="muon: for the matrices inside the model, AdamW for the rest",
+        description="muon: for the matrices inside the model, AdamW for the rest. as-tuned: what "
+        "the modern-* models were tuned with, learning rate, decay, weight decay and betas "
+        "included; those fields are not read then",
     )
     beta1: float = Field(0.9, ge=0, lt=1, title="Beta 1", description="AdamW's momentum")
     beta2: float = Field(0.95, ge=0, lt=1, title="Beta 2", description="AdamW's, of squares")
@@ -167,7 +170,15 @@ class PretrainConfig(BaseModel):
         return self.steps * self.batch_size * self.seq_len
 
     @model_validator(mode="after")
-    def _decay_share_has_a_use(self) -> "PretrainConfig":
+    def _settings_go_together(self) -> "PretrainConfig":
+        if self.optimizer.kind == "as-tuned":
+            if self.start.is_given or not has_own_optimizer(self.model):
+                raise ValueError(
+                    "optimizer.kind = as-tuned goes with a modern-* model that is trained from "
+                    f"nothing, not with {self.model}: choose adamw or muon"
+                )
+            if self.decay == "wsd":
+                raise ValueError("optimizer.kind = as-tuned has a decay of its own: not wsd")
         if self.decay_share is not None and self.decay != "wsd":
             raise ValueError(f"decay_share goes with decay = wsd, not with {self.decay}")
         return self

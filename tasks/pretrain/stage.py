@@ -1,9 +1,10 @@
 """The pretrain stage: token shards, and perhaps a model to train on from, in; a checkpoint out."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from model.job import MixturePhase, OptimConfig, PretrainData, TrainJob
+from model.job import MixturePhase, OptimConfig, PretrainData, TrainJob, optim_preset
 from model.tokens import TokenShard
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.stage import SUMMARY_NAME, Outcome, Stage, StageContext
@@ -73,6 +74,10 @@ def make_optim(config: PretrainConfig, decay_from: int | None) -> OptimConfig:
     warmup_from = 0.0
     if start.is_given:
         warmup_from = config.min_lr_ratio if start.warmup_from is None else start.warmup_from
+    if own.kind == "as-tuned":
+        return dataclasses.replace(
+            optim_preset(config.model), warmup_steps=config.warmup_steps, clip_norm=own.clip_norm
+        )
     return OptimConfig(
         kind=own.kind,
         lr=config.lr,
