@@ -97,9 +97,12 @@ def run(
       --set train.start.checkpoint=pretrain/0123456789abcdef    of the store
       --set train.start.folder=FOLDER    of yours; `bloomery import-hf` makes one
     With a longer context: --set train.seq_len=8192 --set train.start.positions=yarn
+    \b
+    On several GPUs, without another result:
+      --set machine.num_training_processes=8 --set machine.training.data=fsdp
     """
     params = read_params(preset, params_file, changes)
-    machine = machine_of(store, workers, device)
+    machine = machine_of(store, workers, device, changes)
     prefect_env.configure()
     from flows.launch import run_here
     from flows.planning import ready_plan
@@ -122,10 +125,11 @@ def plan(
     as_json: bool,
 ) -> None:
     """Print, stage by stage, what is cached and what would run and why; run nothing."""
-    params, machine = read_params(preset, params_file, changes), machine_of(store)
+    params, machine = read_params(preset, params_file, changes), machine_of(store, changes=changes)
     prefect_env.configure()
-    from flows.planning import plan_flow
+    from flows.planning import check_flow, plan_flow
 
+    check_flow(flow, params, machine)
     stages = plan_flow(flow, params, machine).stages
     if as_json:
         rows = [

@@ -14,9 +14,10 @@ from model.language_model import make_model
 from tasks.common.report_markdown import plots_of, stage_markdown
 from tasks.common.stage import materialise
 from tasks.common.store import Store
-from tasks.common.training_log import TrainingLog, summary_markdown
+from tasks.common.training_log import TrainingLog, skipped_rows, summary_markdown
 from tasks.common.training_plots import training_png
 from tasks.common.watching import WatchOptions, first_questions, watch_settings
+from tasks.report.gather import training_table
 from tasks.sft.config import SftConfig
 from tasks.sft.stage import STAGE as SFT
 from tasks.tokenizer.bpe import train_bpe
@@ -88,6 +89,43 @@ def test_steps_that_were_taken_back_are_not_told(tmp_path):
     assert [(event["step"], event["loss"]) for event in steps] == [
         *((1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0))
     ]
+
+
+def test_an_averaged_model_is_told_by_the_averages_numbers(tmp_path):
+    averaged = []
+    for event in EVENTS:
+        own = {k.replace("val_", "val_ema_"): v for k, v in event.items() if k.startswith("val_")}
+        averaged.append({k: 9.0 if k == "val_loss" else v for k, v in event.items()} | own)
+        for name in ("val_bits_per_byte", "val_bits_per_byte_by_group"):
+            averaged[-1].pop(name, None)
+    log = TrainingLog(averaged)
+    plain = TrainingLog(EVENTS)
+    assert summary_markdown(log) == summary_markdown(plain)
+    (row,), (same,) = (training_table({"pretrain": each}) for each in (log, plain))
+    assert row == same
+    assert training_png(log) == training_png(plain)
+    assert log.of_kept(log.last("done"))["val_loss"] == 1.5
+
+
+def test_rollbacks_are_counted_as_the_engine_counts_them(tmp_path):
+    skipped = {"event": "skipped", "why": "a leap", "documents": {"a.bin": [1]}}
+    events = [
+        {"event": "rolled_back", "step": 4, "from_step": 6},
+        {**skipped, "step": 5},
+        {"event": "rolled_back", "step": 2, "from_step": 8},
+        {**skipped, "step": 5},
+        {"event": "done", "step": 9, "rollbacks": 2, "skipped_batches": 1},
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    log = TrainingLog.read(path)
+    assert len(log.of("rolled_back")) == 2
+    assert skipped_rows(log)[0].startswith("Of 1 batch no update was made, after 2 rollbacks; ")
+    path.write_text("".join(json.dumps(event) + "\n" for event in events[:2]))
+    assert (
+        "Of 1 batch no update was made, after 1 rollback; "
+        in skipped_rows(TrainingLog.read(path))[0]
+    )
 
 
 def test_the_same_log_is_the_same_picture():
