@@ -15,6 +15,7 @@ import click
 
 from flows import models, prefect_env, tracing
 from flows.options import (
+    is_of_machine,
     json_option,
     machine_of,
     machine_options,
@@ -150,6 +151,8 @@ def params(preset: str | None, params_file: Path | None, changes: Sequence[str])
     """Print a parameter tree as YAML, to edit and give back with --params."""
     import yaml
 
+    if of_machine := [change for change in changes if is_of_machine(change)]:
+        raise ValueError(f"--set {of_machine[0]} is no parameter; give it to `bloomery run`")
     tree = read_params(preset, params_file, changes).model_dump(mode="json")
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 

@@ -78,7 +78,7 @@ def read_params(preset: str | None, params_file: Path | None, changes: Sequence[
         values = parse_model(Params, values).model_dump(mode="json")
     else:
         values = PRESETS[preset or "demo"].model_dump(mode="json")
-    own = [change for change in changes if not _is_of_machine(change)]
+    own = [change for change in changes if not is_of_machine(change)]
     tree: Params = parse_model(Params, with_changes(values, own))
     return tree
 
@@ -94,7 +94,7 @@ def machine_of(
 
     given: Mapping[str, Any] = {"store": store, "num_workers": workers, "device": device}
     machine = Machine(**{name: value for name, value in given.items() if value is not None})
-    own = [change for change in changes if _is_of_machine(change)]
+    own = [change for change in changes if is_of_machine(change)]
     if not own:  # the others need not wait for what reads these
         return machine
     from flows.params import parse_model, with_changes
@@ -105,7 +105,8 @@ def machine_of(
     return changed
 
 
-def _is_of_machine(change: str) -> bool:
+def is_of_machine(change: str) -> bool:
+    """Whether a ``--set`` is of where and how to work, not of what to make."""
     return change.strip().startswith(f"{MACHINE}.")
 
 

@@ -160,6 +160,20 @@ class Params(BaseModel):
                 )
 
     @model_validator(mode="after")
+    def _the_rate_falls_after_it_has_risen(self) -> "Params":
+        later, train = sum(phase.share for phase in self.mix.phases), self.train
+        if train.decay != "wsd" or train.decay_share is not None or not later:
+            return self
+        first = round((1 - later) * train.steps)
+        if first < train.warmup_steps:
+            raise ValueError(
+                f"train.decay=wsd begins to fall with mix.phases, at step {first}, before the "
+                f"warm-up ends at {train.warmup_steps}: lower train.warmup_steps, or the shares of "
+                "the later phases"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _held_out_is_there(self) -> "Params":
         if self.train.watch.early_stop_patience is not None and not self.mix.validation_share:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The commands that take one model: each is the engine's program, with its mistakes said in ours."""
+"""The commands that take one model: each is the engine's program, its mistakes said in our way."""
 
 import importlib
 import sys
@@ -81,7 +81,7 @@ def test_a_lora_is_taken_out_and_put_back(bloomery, decoder, tmp_path):
     )
     assert (out.exit_code, back.exit_code) == (0, 0), (out.output, back.output)
     base, without, final, with_it = (
-        load_model(folder)[0].blocks[0].attention.to_q.weight
+        load_model(folder)[0].blocks[0].attention.to_qkv.weight
         for folder in (tmp_path / "base", tmp_path / "without", decoder, tmp_path / "with")
     )
     torch.testing.assert_close(without, base)

@@ -51,6 +51,10 @@ REFUSED = [
     (["sft.warmup_steps=900"], "warmup_steps = 900 is not below"),
     (["dpo.warmup_steps=900"], "warmup_steps = 900 is not below"),
     (["train.decay=wsd", "train.decay_share=0.95"], "begins in the warm-up"),
+    (
+        ["train.decay=wsd", "mix.phases=[{name: best, share: 0.9}]"],
+        "begins to fall with mix.phases, at step 36, before the warm-up ends at 40",
+    ),
     (["train.start.positions=yarn"], "start.positions is of a model to train on"),
     (["train.start.warmup_from=0.5"], "start.warmup_from is of a model to train on"),
     (["train.start.folder=/tmp"], "start.folder=/tmp is no checkpoint"),
@@ -85,6 +89,11 @@ def test_a_plan_takes_what_can_be_done(tmp_path):
     store = str(tmp_path / "store")
     done = CliRunner().invoke(main, ["plan", "pipeline", "--store", store, *options])
     assert done.exit_code == 0, done.output
+
+
+def test_a_setting_of_the_machine_is_no_parameter():
+    done = CliRunner().invoke(main, ["params", "--set", TWO])
+    assert done.exit_code == 2 and "is no parameter" in done.stderr
 
 
 def ref(stage: Stage, values: dict) -> str:
