@@ -10,12 +10,13 @@ from click.testing import CliRunner
 from flows import models
 from flows.cli import main
 from model.adapters import add_adapters
-from model.architectures import EncoderConfig, ModelConfig
+from model.architectures import EncoderConfig, LstmConfig, ModelConfig
 from model.chat import prepare_tokenizer
 from model.checkpoint import export_model, load_model
 from model.decoder import Decoder
 from model.encoder import Encoder
 from model.job import FinetuneConfig
+from model.language_model import make_model
 from tasks.tokenizer.bpe import train_bpe
 from tasks.tokenizer.config import TokenizerConfig
 
@@ -99,6 +100,15 @@ def test_a_model_speaks_on_a_device_and_in_a_type_that_are_chosen(bloomery, deco
     ):
         wrong = bloomery(*ask, option, value)
         assert wrong.exit_code == 2 and said in wrong.stderr
+
+
+def test_an_lstm_is_not_exported_and_the_remedy_is_said(bloomery, tmp_path, tokenizer_path):
+    path, vocab_size = tokenizer_path
+    model = make_model(LstmConfig(vocab_size=vocab_size, width=16, n_layers=1, max_seq_len=32))
+    export_model(tmp_path / "lstm", model, path)
+    done = bloomery("export-hf", tmp_path / "lstm", "--output", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "no architecture for an lstm" in done.stderr and "train a llama" in done.stderr
 
 
 def test_a_folder_without_a_model_is_said_with_the_one_that_is_meant(bloomery, decoder, tmp_path):

@@ -12,6 +12,7 @@ from model.architectures import ModelConfig
 from model.chat import prepare_tokenizer
 from model.language_model import make_model
 from tasks.common.report_markdown import plots_of, stage_markdown
+from tasks.common.robustness import RobustnessConfig
 from tasks.common.stage import materialise
 from tasks.common.store import Store
 from tasks.common.training_log import TrainingLog, skipped_rows, summary_markdown
@@ -163,8 +164,8 @@ def checkpoint(machine):
 
 
 @pytest.fixture
-def tuned(machine, tmp_path, checkpoint):
-    """A model fine-tuned on answers that cannot be learned, until it overfits."""
+def instructions(machine, tmp_path):
+    """Conversations whose answers cannot be learned."""
     folder = tmp_path / "instructions"
     folder.mkdir()
     for name, numbers in (("train", range(8)), ("validation", range(100, 108))):
@@ -180,15 +181,35 @@ def tuned(machine, tmp_path, checkpoint):
         )
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (folder / f"sft-{name}.jsonl").write_text(lines)
+    return materialise(COPY, Folder(path=str(folder)), {}, machine)[0].ref
+
+
+@pytest.fixture
+def tuned(machine, checkpoint, instructions):
+    """A model fine-tuned until it overfits."""
     config = SftConfig(
         **{"steps": 400, "batch_size": 4, "max_tokens": 32, "lr": 0.02, "warmup_steps": 0},
         eval_every_steps=5,
         watch=WatchOptions(early_stop_patience=2, sample_tokens=4),
     )
-    given, _ = materialise(COPY, Folder(path=str(folder)), {}, machine)
-    inputs = {"checkpoint": [checkpoint], "instructions": [given.ref]}
+    inputs = {"checkpoint": [checkpoint], "instructions": [instructions]}
     manifest, _ = materialise(SFT, config, inputs, machine)
     return manifest, Store(machine.store).open(manifest.ref)
+
+
+def test_the_metrics_of_an_averaged_model_are_its_own(machine, checkpoint, instructions):
+    config = SftConfig(
+        **{"steps": 6, "batch_size": 4, "max_tokens": 32, "lr": 0.02, "warmup_steps": 0},
+        eval_every_steps=3,
+        robustness=RobustnessConfig(ema_decay=0.9),
+    )
+    inputs = {"checkpoint": [checkpoint], "instructions": [instructions]}
+    manifest, _ = materialise(SFT, config, inputs, machine)
+    artifact = Store(machine.store).open(manifest.ref)
+    done = TrainingLog.read(artifact.fetch("metrics.jsonl")).last("done")
+    assert manifest.metrics["val_loss"] == done["val_ema_loss"] != done["val_loss"]
+    assert f"held-out loss {done['val_ema_loss']:.3f}" in artifact.fetch("summary.md").read_text()
+    assert not any(name.startswith("val_ema_") for name in manifest.metrics)
 
 
 def test_a_stage_that_stopped_early_says_so_and_can_be_tried_at_other_rates(
