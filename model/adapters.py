@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.decoder import Decoder
-from model.job import FinetuneConfig
 from model.layers import Block, Prefix
+from model.options import FinetuneConfig
 
 # Our matrices, and the projections that each is made of, in transformers' names.
 PARTS = {

@@ -35,9 +35,9 @@ from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
 from model.decoder import Decoder
 from model.disk import room_for, telling_when_full
-from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
+from model.options import FinetuneConfig
 from model.peft_format import has_peft_format, save_peft
 from model.pieces import Cut, PieceReader, write_pieces
 from model.snapshot import (

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from model.architectures import AnyModelConfig, EncoderConfig, ModelConfig, RopeScaling
 from model.checkpoint import load_model
-from model.job import ContextConfig
 from model.language_model import LanguageModel, make_model
+from model.options import ContextConfig
 
 
 def extended(config: AnyModelConfig, context: ContextConfig) -> AnyModelConfig:

@@ -22,7 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.job import GuardConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
+from model.options import GuardConfig
 
 SMALLEST_SPREAD = 0.01  # of the mean: a window in which nothing moves makes no leap of a ripple
 

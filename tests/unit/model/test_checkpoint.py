@@ -18,8 +18,8 @@ from model.checkpoint import (
     step_of,
 )
 from model.decoder import Decoder
-from model.job import OptimConfig
 from model.optim import make_optimizer
+from model.options import OptimConfig
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from model.classify import classify, encode_text, main
 from model.encoder import Encoder
 from model.huggingface import from_huggingface, to_huggingface
 from model.huggingface_folder import export_folder, import_folder
-from model.job import OptimConfig, RecordData
+from model.job import RecordData
 from model.objectives.classify import Label, LabelledLoader, labels_of, with_classes
+from model.options import OptimConfig
 from model.trainer import Trainer, train
 
 LABELS = ("fire", "metal", "water")

@@ -9,7 +9,7 @@ from model.architectures import RopeScaling
 from model.checkpoint import load_model
 from model.context import extended, larger_theta, load_to_train
 from model.huggingface import to_huggingface
-from model.job import ContextConfig, OptimConfig
+from model.options import ContextConfig, OptimConfig
 from model.rope import rope_tables
 from model.trainer import Trainer, train
 

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.adapters import add_adapters
 from model.architectures import EncoderConfig, LstmConfig, ModelConfig
 from model.flops import forward_flops, measured_peak, published_peak, training_flops
-from model.job import FinetuneConfig
 from model.language_model import make_model
+from model.options import FinetuneConfig
 
 SEQ_LEN = 64
 DECODER = ModelConfig(

@@ -15,7 +15,8 @@ from model.chat import encode_document, load_tokenizer
 from model.checkpoint import export_model, load_checkpoint
 from model.decoder import Decoder
 from model.guard import Guard
-from model.job import FinetuneConfig, GuardConfig, OptimConfig, PretrainData, RecordData
+from model.job import PretrainData, RecordData
+from model.options import FinetuneConfig, GuardConfig, OptimConfig
 from model.process import run_job
 from model.tokens import TokenShard, TokenWriter
 from model.trainer import Trainer, train

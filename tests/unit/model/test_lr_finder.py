@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from model import lr_finder
-from model.job import OptimConfig
 from model.lr_finder import range_test, sweep
+from model.options import OptimConfig
 
 
 def test_a_range_test_rises_by_the_same_factor_and_suggests_a_rate_that_learns(make_job, replace):

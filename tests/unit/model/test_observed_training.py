@@ -10,7 +10,8 @@ import torch
 
 from model.checkpoint import load_model
 from model.early_stop import EarlyStop
-from model.job import FinetuneConfig, OptimConfig, PretrainData
+from model.job import PretrainData
+from model.options import FinetuneConfig, OptimConfig
 from model.trainer import Trainer, train
 from tests.unit.model.test_trainer import StopAfter, assert_same_bits, events, weights
 

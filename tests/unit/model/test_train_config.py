@@ -5,7 +5,8 @@ import json
 import pytest
 
 from model.architectures import ModelConfig, model_preset
-from model.job import OptimConfig, TrainJob
+from model.job import TrainJob
+from model.options import OptimConfig
 
 
 @pytest.mark.parametrize("objective", ["pretrain", "sft", "dpo"])
