@@ -196,6 +196,16 @@ class TrainJob(JsonConfig):
             "branch_from is for pretraining",
             self.objective,
         )
+        first = self.optim.wsd_first_decay_step
+        require(
+            self.optim.decay != "wsd" or first is None or first < self.steps,
+            f"wsd_first_decay_step must be before the last of {self.steps} steps; to train without "
+            'an ending set decay to "constant"',
+            first,
+        )
+        if isinstance(self.data, PretrainData) and self.data.phases:
+            last = self.data.phases[-1].first_step
+            require(last < self.steps, f"a phase must begin within the {self.steps} steps", last)
         if self.context:
             require(
                 self.init_from is not None and self.finetune is None,
@@ -204,7 +214,12 @@ class TrainJob(JsonConfig):
             )
         if self.objective == "dpo":
             require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        is_mlm = self.objective == "mlm"
+        require(is_mlm or not self.whole_words, "whole_words is for mlm", self.objective)
         require((self.prefetch_batches or 0) >= 0, "prefetch_batches: not negative", None)
+        for name in ("peak_tflops", "checkpoint_every_seconds", "heartbeat_timeout_seconds"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name} must be positive, or null", value)
         if self.early_stop_patience is not None:
             require(
                 self.early_stop_patience >= 1,
@@ -221,7 +236,11 @@ class TrainJob(JsonConfig):
         require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
         require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
         if self.sample_prompts:
-            require(self.objective != "mlm", "an encoder writes no samples: sample_prompts", None)
+            require(
+                self.objective not in ("mlm", "classify"),
+                "an encoder writes no samples: sample_prompts",
+                self.objective,
+            )
             require(
                 self.parallel.tensor == 1,
                 "sample_prompts needs a model whose heads are all on one rank: parallel.tensor = 1",
@@ -230,6 +249,11 @@ class TrainJob(JsonConfig):
         decay = self.ema_decay
         require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
+        require(
+            self.z_loss == 0 or self.objective in ("pretrain", "sft"),
+            "z_loss is for pretrain and sft",
+            self.objective,
+        )
         require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
         require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)
 

@@ -107,7 +107,8 @@ class Trainer:
         self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
         if self.ranks.data_rank:  # dropout: other rows, other draws
             torch.manual_seed(job.seed + self.ranks.data_rank)
-        found, damages = None, {}
+        found: Path | None = None
+        damages: dict[Path, str] = {}
         with self.ranks.saving_together():
             if self.ranks.rank == 0:
                 found, damages = newest_whole(self.checkpoints)

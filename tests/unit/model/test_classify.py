@@ -195,3 +195,5 @@ def test_a_long_text_is_cut_and_keeps_its_ends(tokenizer):
 def test_a_decoder_does_not_classify(base_model, capsys):
     assert main([str(base_model), "--text", "iron"]) == 2
     assert "has no classes" in capsys.readouterr().err
+    assert main([str(base_model), "--text", "iron", "--labels", "0"]) == 2
+    assert "--labels must be at least 1" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from model.architectures import ModelConfig, model_preset
-from model.job import TrainJob
+from model.job import MixturePhase, TrainJob
 from model.options import OptimConfig
 
 
@@ -16,7 +16,8 @@ def test_a_job_survives_json(make_job, objective):
 
 
 def test_an_unknown_key_is_named_beside_the_known_ones(tiny):
-    with pytest.raises(ValueError, match=r"unknown key 'n_layer'; known: .*n_layers"):
+    meant = r"unknown key 'n_layer', did you mean 'n_layers'\?; known: .*n_layers"
+    with pytest.raises(ValueError, match=meant):
         ModelConfig.from_json_dict(tiny.to_json_dict() | {"n_layer": 3})
 
 
@@ -74,3 +75,29 @@ def test_a_job_needs_one_start_and_the_data_of_its_objective(make_job, replace):
 def test_an_unknown_preset_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="known: llama-tiny"):
         model_preset("llama-big", 100, 10)
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "complaint"),
+    [
+        ("pretrain", {"peak_tflops": -1.0}, "peak_tflops must be positive"),
+        ("pretrain", {"checkpoint_every_seconds": -3.0}, "checkpoint_every_seconds must be"),
+        ("pretrain", {"heartbeat_timeout_seconds": -1.0}, "heartbeat_timeout_seconds must be"),
+        ("pretrain", {"whole_words": True}, "whole_words is for mlm"),
+        ("dpo", {"z_loss": 1e-4}, "z_loss is for pretrain and sft"),
+    ],
+)
+def test_what_means_nothing_is_refused(make_job, objective, changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        make_job(objective, **changes)
+
+
+def test_an_ending_or_a_mixture_that_never_begins_is_refused(make_job, replace):
+    job = make_job("pretrain", steps=10)
+    late = OptimConfig(warmup_steps=2, decay="wsd", wsd_first_decay_step=10)
+    with pytest.raises(ValueError, match=r"before the last of 10 steps.*constant"):
+        replace(job, optim=late)
+    phase = MixturePhase(first_step=10, weights={"web": 1.0})
+    with pytest.raises(ValueError, match="begin within the 10 steps"):
+        replace(job, data=replace(job.data, phases=[phase]))
+    assert replace(job, optim=late, steps=11)
