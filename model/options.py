@@ -6,8 +6,9 @@ together is ``job.py``'s. Imports no torch.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+from model.architectures import preset_named
 from model.config import JsonConfig, require
 
 
@@ -57,6 +58,15 @@ class OptimConfig(JsonConfig):
         require(all(0 <= b < 1 for b in self.betas), "betas must be in [0, 1)", self.betas)
         require(self.eps > 0, "eps must be positive", self.eps)
         require(self.clip_norm > 0, "clip_norm must be positive", self.clip_norm)
+
+    @classmethod
+    def from_json_dict(cls, data: dict[str, Any]) -> Self:
+        """As the base class; with a model's ``preset``, what it was tuned with is the default."""
+        if isinstance(data, dict) and "preset" in data:
+            preset_named(data["preset"])
+            others = {name: value for name, value in data.items() if name != "preset"}
+            data = optim_preset(data["preset"]).to_json_dict() | others
+        return super(OptimConfig, cls).from_json_dict(data)
 
 
 _MODERN: dict[str, Any] = {

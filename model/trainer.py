@@ -45,6 +45,7 @@ from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.parallel import ParallelModel
 from model.prefetch import Prefetch, made_ahead
+from model.progress import Progress
 from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
 from model.saver import Saver
@@ -115,6 +116,7 @@ class Trainer:
         threads = self.resume(self._told_by_first(found))
         torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
+        self.progress = Progress()
         for path, damage in damages.items():
             log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
             self.log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
@@ -349,6 +351,7 @@ class Trainer:
         """A line in ``metrics.jsonl``, by the first rank."""
         if self.metrics:
             self.metrics.write(event, **fields)
+            self.progress.tell(event, fields)
 
     def _report_start(self) -> None:
         if self.step:

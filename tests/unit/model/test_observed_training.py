@@ -42,6 +42,18 @@ def test_steps_say_how_fast_and_with_what(make_job):
         assert 50e6 < event["peak_memory_bytes"] < 50e9
 
 
+def test_who_waits_reads_how_it_goes_and_how_it_ended(make_job, caplog):
+    job = make_job("sft", steps=4)
+    with caplog.at_level("INFO", "model.progress"):
+        train(job)
+    (done,) = events(job, "done")
+    begun, ended = [record.message for record in caplog.records if "step" in record.message]
+    assert begun.startswith("step 1/4: loss ")
+    assert ended == (
+        f"finished at step 4, held-out loss {done['val_loss']:.4f}: {job.out_dir}/final"
+    )
+
+
 def test_prefetch_changes_no_bit(make_job, tmp_path):
     jobs = [
         make_job(objective, out_dir=str(tmp_path / f"{objective}{depth}"), prefetch_batches=depth)

@@ -1,12 +1,15 @@
 """Configurations survive JSON, and say what is wrong with them."""
 
+import dataclasses
 import json
 
 import pytest
 
-from model.architectures import ModelConfig, model_preset
-from model.job import MixturePhase, TrainJob
-from model.options import OptimConfig
+from model import launch
+from model.architectures import ModelConfig, model_config, model_preset
+from model.example_job import EXAMPLES
+from model.job import OBJECTIVES, MixturePhase, TrainJob
+from model.options import OptimConfig, optim_preset
 
 
 @pytest.mark.parametrize("objective", ["pretrain", "sft", "dpo"])
@@ -101,3 +104,27 @@ def test_an_ending_or_a_mixture_that_never_begins_is_refused(make_job, replace):
     with pytest.raises(ValueError, match="begin within the 10 steps"):
         replace(job, data=replace(job.data, phases=[phase]))
     assert replace(job, optim=late, steps=11)
+
+
+@pytest.mark.parametrize("objective", EXAMPLES)
+def test_a_stranger_gets_a_job_to_fill_in(capsys, objective):
+    assert set(EXAMPLES) == set(OBJECTIVES)
+    with pytest.raises(SystemExit) as ended:
+        launch.main(["--example", objective])
+    assert ended.value.code == 0
+    job = TrainJob.from_json_dict(json.loads(capsys.readouterr().out))
+    assert job.objective == objective
+    if objective == "pretrain":
+        assert job.model == model_preset("modern-demo", 8192, 512)
+        assert job.optim.kind == optim_preset("modern-demo").kind == "muon"
+
+
+def test_a_preset_is_where_its_own_fields_say_nothing():
+    named = {"preset": "modern-demo", "vocab_size": 300, "max_seq_len": 64}
+    assert model_config(named) == model_preset("modern-demo", 300, 64)
+    assert model_config(named | {"n_layers": 2}).n_layers == 2
+    optim = OptimConfig.from_json_dict({"preset": "modern-demo", "warmup_steps": 3})
+    assert optim == dataclasses.replace(optim_preset("modern-demo"), warmup_steps=3)
+    for read in (model_config, OptimConfig.from_json_dict):
+        with pytest.raises(ValueError, match="unknown model preset 'modern'; known: llama-tiny"):
+            read({"preset": "modern"})
