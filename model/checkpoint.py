@@ -26,11 +26,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.adapters import (
-    add_adapters,
-    can_merge,
-    merged,
-)
+from model.adapters import add_adapters, can_merge, merged
 from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
 from model.decoder import Decoder
