@@ -21,7 +21,10 @@ from model.packed_loader import PackedLoader
 
 def initial_model(job: TrainJob) -> LanguageModel:
     """What the job begins with, on the host."""
-    return objective_named(job.objective).adapt_model(job, _model_to_train(job))
+    objective, model = objective_named(job.objective), _model_to_train(job)
+    if model.config.architecture not in objective.architectures:
+        raise ValueError(f"objective {job.objective!r} does not train {model.config.architecture}s")
+    return objective.adapt_model(job, model)
 
 
 def _model_to_train(job: TrainJob) -> LanguageModel:
@@ -42,9 +45,7 @@ def _model_to_train(job: TrainJob) -> LanguageModel:
 
 
 def check_fit(job: TrainJob, model: LanguageModel, tokenizer: Tokenizer) -> None:
-    """The objective trains such models, and neither rows nor vocabulary are too large for it."""
-    if model.config.architecture not in objective_named(job.objective).architectures:
-        raise ValueError(f"objective {job.objective!r} does not train {model.config.architecture}s")
+    """Neither rows nor vocabulary are too large for the model."""
     if job.seq_len > model.config.max_seq_len:
         raise ValueError(
             f"seq_len = {job.seq_len} exceeds the model's max_seq_len = {model.config.max_seq_len}"
