@@ -27,7 +27,7 @@ def test_every_row_of_the_toy_tables_is_filled(tmp_path):
     for row in result["training"]:
         assert "error" not in row
         assert row["tokens_per_second"] > 0
-        assert 0 < row["of_matmul_causal"] <= row["of_matmul"] < 1.5
+        assert 0 < row["of_matmul_causal"] <= row["of_matmul"]
     shown = {row["kernel"]: "milliseconds" in row for row in result["attention"]}
     assert shown == {"causal": True, "dense": True, "flex": False, "varlen": False}
 
