@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.labels is not None and arguments.labels < 1:
+            raise ValueError(f"--labels must be at least 1; got {arguments.labels}")
         model, tokenizer = load_model(arguments.checkpoint, pick_device(arguments.device))
         found = classify(model, tokenizer, arguments.text)
     except ValueError as error:

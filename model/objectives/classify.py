@@ -95,9 +95,9 @@ def with_classes(model: LanguageModel, labels: tuple[str, ...]) -> Encoder:
     """The encoder with a head of these classes: a new one, unless it has them already.
 
     Raises:
-        ValueError: it is no encoder, or has other classes.
+        ValueError: it has other classes.
     """
-    assert isinstance(model, Encoder)  # the trainer has seen to it
+    assert isinstance(model, Encoder)  # initial_model has seen to it
     config = model.config
     if config.num_classes and config.class_names == labels:
         return model

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.job import ParallelConfig
+from model.options import ParallelConfig
 
 
 class TrainingMachine(BaseModel):

@@ -18,7 +18,7 @@ from model.architectures import (
     model_config,
     model_preset,
 )
-from model.job import ContextConfig, optim_preset
+from model.options import ContextConfig, optim_preset
 from tasks.common.files import sha256_of
 from tasks.common.stage import StageContext
 from tasks.common.training_form import training_identity

@@ -1,6 +1,6 @@
 """LoRA against full fine-tuning: validation loss, parameters trained, CPU time and memory.
 
-    python -m tests.benchmarks.lora --data PATH [--base FOLDER]
+    python -m tests.benchmarks.lora --data PATH [--base FOLDER] [--quick]
 
 ``--data`` is a folder with ``text`` and ``sft``. Without a ``--base`` (an exported decoder) one is
 pretrained first: a million parameters, on encyclopedia text and on a part of the instructions as
@@ -30,7 +30,8 @@ from model.architectures import ModelConfig
 from model.chat import encode_documents, prepare_tokenizer
 from model.checkpoint import load_model
 from model.decoder import Decoder
-from model.job import FinetuneConfig, OptimConfig, PretrainData, RecordData, TrainJob
+from model.job import PretrainData, RecordData, TrainJob
+from model.options import FinetuneConfig, OptimConfig
 from model.tokens import TokenWriter
 from model.trainer import Trainer, train
 from tasks.tokenizer.bpe import train_bpe
@@ -65,9 +66,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=8, help="conversations in a step")
     parser.add_argument("--keep", type=Path, help="a folder to work in, and to go on in")
+    parser.add_argument("--quick", action="store_true", help="a minute: see that it runs")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        _compare(arguments, arguments.keep or Path(folder))
+    if arguments.quick:
+        arguments.pretrain_steps, arguments.steps = 100, 4
+    with tempfile.TemporaryDirectory() as made:
+        folder = arguments.keep or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        _compare(arguments, folder)
 
 
 def _compare(arguments: argparse.Namespace, folder: Path) -> None:

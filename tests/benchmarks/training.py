@@ -35,7 +35,8 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.chat import BOS, SPECIAL_TOKENS
-from model.job import OptimConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
+from model.options import OptimConfig
 from model.tokens import TokenWriter
 from model.trainer import Trainer
 
@@ -118,7 +119,7 @@ def ours(shape: Shape, folder: Path, *, document_mask: bool) -> Contender:
     )
     trainer = Trainer(job)
     trainer._report_start()
-    return Contender(trainer.model.num_parameters(), trainer._train_one_step)
+    return Contender(trainer.model.num_parameters(), trainer.train_one_step)
 
 
 def _random_documents(folder: Path, start: int, num_special: int) -> Path:

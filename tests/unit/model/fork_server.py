@@ -8,6 +8,7 @@ import os
 import sys
 
 import torch
+import torch._dynamo  # which the first optimizer imports
 
 import model.trainer  # noqa: F401  what takes seconds
 from model import launch

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import latest_checkpoint
-from model.job import FinetuneConfig, GuardConfig, MixturePhase, PretrainData
+from model.job import MixturePhase, PretrainData
+from model.options import FinetuneConfig, GuardConfig
 from model.trainer import train
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +34,7 @@ class ForkServer:
     """Runs jobs as processes without waiting for their imports."""
 
     def __init__(self) -> None:
+        self._running: int | None = None
         self._server = subprocess.Popen(
             [*START, "tests.unit.model.fork_server"],
             cwd=ROOT,
@@ -44,12 +47,18 @@ class ForkServer:
     def start(self, job_path: Path) -> int:
         self._server.stdin.write(f"{job_path}\n")
         self._server.stdin.flush()
-        return int(self._server.stdout.readline())
+        self._running = int(self._server.stdout.readline())
+        return self._running
 
     def wait(self, pid: int) -> int:
-        return int(self._server.stdout.readline())
+        code = int(self._server.stdout.readline())
+        self._running = None
+        return code
 
     def close(self) -> None:
+        if self._running:  # a test has failed
+            with suppress(ProcessLookupError):
+                os.kill(self._running, signal.SIGKILL)
         self._server.stdin.close()
         self._server.stdout.close()
         self._server.wait(timeout=60)
@@ -70,7 +79,9 @@ class WholeProcesses:
         return self._running.wait(timeout=300)
 
     def close(self) -> None:
-        pass
+        if self._running:
+            self._running.kill()
+            self._running.wait()
 
 
 @pytest.fixture
@@ -139,7 +150,6 @@ def alive(pid: int) -> bool:
     ("runner", "num_kills"),
     [
         pytest.param(ForkServer, 20, id="forked-20"),
-        pytest.param(WholeProcesses, 3, id="whole-3"),
         pytest.param(WholeProcesses, 20, id="whole-20", marks=pytest.mark.external),
     ],
     indirect=["runner"],
@@ -151,28 +161,30 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     train(calm)
     assert '"rolled_back"' in (tmp_path / "calm" / "metrics.jsonl").read_text()
     path, out_dir, rng = write_job(killed), tmp_path / "killed", random.Random(20)
-    kills = mid_saves = 0
-    while kills < num_kills:
+    kills = mid_saves = with_checkpoint = 0
+    while True:
+        is_enough = kills >= num_kills and mid_saves
         pid = runner.start(path)
-        wait_for_moment(out_dir, rng, lambda pid=pid: alive(pid))
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        if not is_enough:
+            wait_for_moment(out_dir, rng, lambda pid=pid: alive(pid))
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         code = runner.wait(pid)
         if code == 0:
-            break
+            assert ending(killed) == ending(calm)
+            if is_enough:
+                break
+            shutil.rmtree(out_dir)  # over before it was killed often enough: once more
+            continue
         assert code == -signal.SIGKILL
         kills += 1
         mid_saves += any((out_dir / "checkpoints").glob(".step-*.part"))
-    assert kills == num_kills, "the job is too short for so many kills"
-    if num_kills >= 20:
-        assert mid_saves >= 1
-    newest = latest_checkpoint(out_dir / "checkpoints")
-    assert newest is not None, "nothing was done between the kills"
-    assert runner.wait(runner.start(path)) == 0
-    files = [Path(job.out_dir) / "final" / "model.safetensors" for job in (calm, killed)]
-    assert files[0].read_bytes() == files[1].read_bytes()
-    states = [
-        latest_checkpoint(Path(job.out_dir) / "checkpoints") / "trainer.safetensors"
-        for job in (calm, killed)
-    ]
-    assert states[0].read_bytes() == states[1].read_bytes()
+        with_checkpoint += latest_checkpoint(out_dir / "checkpoints") is not None
+    assert with_checkpoint, "nothing was done between the kills"
+
+
+def ending(job) -> tuple[bytes, bytes]:
+    """The weights and the optimizer's state that a run leaves."""
+    out_dir = Path(job.out_dir)
+    state = latest_checkpoint(out_dir / "checkpoints") / "trainer.safetensors"
+    return (out_dir / "final" / "model.safetensors").read_bytes(), state.read_bytes()

@@ -1,11 +1,15 @@
 """Laws of the order that batches come in: everything once, no phase, the same for any cut."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from model.batches import TokenBatch, shuffled
-from model.distributed import Ranks
+from model.distributed import Ranks, mesh_sizes
+from model.job import ParallelConfig
+from model.parallel import ParallelModel
 
 LARGEST = 10_000
 
@@ -62,19 +66,33 @@ def batch_of(rows, width=16):
     return TokenBatch(ids_BT, ids_BT + 1, ids_BT % 3 == 0, lengths)
 
 
+def ranks(world, data):
+    """All of a mesh, without processes."""
+    sizes = mesh_sizes(world, ParallelConfig(data=data))
+    along = "shard" if data == "fsdp" else "replica"
+    return [
+        Ranks(rank=rank, world=world, sizes=sizes, places=dict.fromkeys(sizes, 0) | {along: rank})
+        for rank in range(world)
+    ]
+
+
+def micro_batches(ranks, whole, rows_per_sample, rows):
+    """What one of them reads, by the code that training runs."""
+    model = SimpleNamespace(ranks=ranks, is_sharded=ranks.sizes["shard"] > 1)
+    return ParallelModel.micro_batches(model, whole, rows_per_sample, rows)
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("rows_per_sample", [1, 2])
-def test_ranks_and_micro_batches_cut_one_stream(world, rows_per_sample):
-    """Put together again in the order of ranks and micro-batches, the rows are the batch."""
+@pytest.mark.parametrize("data", ["ddp", "fsdp"])
+def test_ranks_and_micro_batches_cut_one_stream(world, rows_per_sample, data):
+    """Put together again in the order of ranks and micro-batches, the rows that count are the
+    batch; and where parameters are sharded, all ranks read equally many micro-batches."""
     whole = batch_of(12)
     for micro_rows in range(rows_per_sample, 13, rows_per_sample):
-        parts = [
-            micro
-            for rank in range(world)
-            for micro in Ranks(rank=rank, world=world)
-            .share(whole, rows_per_sample)
-            .split(micro_rows)
-        ]
+        read = [micro_batches(r, whole, rows_per_sample, micro_rows) for r in ranks(world, data)]
+        assert data == "ddp" or len(set(map(len, read))) == 1
+        parts = [micro for own in read for micro, weight in own if weight]
         assert all(len(part.lengths) % rows_per_sample == 0 for part in parts)
         assert tuple(n for part in parts for n in part.lengths) == whole.lengths
         rows = [

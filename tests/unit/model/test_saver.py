@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from model import saver as saver_module
 from model.checkpoint import find_damage, latest_checkpoint
 from model.decoder import Decoder
-from model.job import OptimConfig
 from model.optim import make_optimizer
+from model.options import OptimConfig
 from model.saver import Saver
 from model.snapshot import Layout
 from model.trainer import train
@@ -72,8 +72,12 @@ def test_the_step_does_not_wait_for_the_disk_and_the_bits_are_of_their_step(
 def test_one_save_is_under_way_at_most(tmp_path, trained, slow_disk):
     saver = Saver(tmp_path, Layout())
     saver.save(1, *trained, {})
-    threading.Timer(0.3, slow_disk.set).start()
-    saver.save(2, *trained, {})  # waits for the first
+    second = threading.Thread(target=saver.save, args=(2, *trained, {}))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()  # it waits for the first, which waits for the disk
+    slow_disk.set()
+    second.join()
     assert (tmp_path / "step-00000001").exists()
     saver.wait()
     assert latest_checkpoint(tmp_path).name == "step-00000002"

@@ -15,8 +15,8 @@ from model.chat import prepare_tokenizer
 from model.checkpoint import export_model, load_model
 from model.decoder import Decoder
 from model.encoder import Encoder
-from model.job import FinetuneConfig
 from model.language_model import make_model
+from model.options import FinetuneConfig
 from tasks.tokenizer.bpe import train_bpe
 from tasks.tokenizer.config import TokenizerConfig
 

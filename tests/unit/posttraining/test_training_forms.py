@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from flows.cli import main
 from flows.presets import DEMO
 from model.architectures import PRESETS
-from model.job import FinetuneConfig, GuardConfig, OptimConfig, ParallelConfig, RecordData, TrainJob
+from model.job import RecordData, TrainJob
+from model.options import FinetuneConfig, GuardConfig, OptimConfig, ParallelConfig
 from tasks.common import training
 from tasks.common.finetune import FinetuneParams
 from tasks.common.robustness import RobustnessConfig
