@@ -76,13 +76,16 @@ class Meter:
         }
 
 
-def make_meter(
-    job: TrainJob, model: LanguageModel, criterion: object, device: torch.device, num_devices: int
-) -> Meter:
-    """The meter of a job; a criterion's ``reference``, as dpo's, is a model that is asked too."""
+def flops_of(job: TrainJob, model: LanguageModel, criterion: object) -> Flops:
+    """Of a job, by its whole model; a criterion's ``reference``, as dpo's, is asked too."""
     flops = training_flops(model, job.seq_len)
     if reference := getattr(criterion, "reference", None):
         flops += forward_flops(reference, job.seq_len)
+    return flops
+
+
+def make_meter(job: TrainJob, flops: Flops, device: torch.device, num_devices: int) -> Meter:
+    """A CPU's peak is measured: with the threads that train, so they are set before."""
     peak = job.peak_tflops * 1e12 if job.peak_tflops else peak_flops(device)
     return Meter(flops, peak * num_devices if peak else None)
 
