@@ -141,7 +141,11 @@ class Trainer:
             stopping, seconds_are_up = self._vote(should_stop(), self._seconds_are_up())
             is_evaluation_due = self._every(self.job.eval_every_steps)
             if stopping:  # there may be no time to evaluate: whoever goes on does it first
-                self._stop(is_evaluation_due)
+                self.save(owes_evaluation=is_evaluation_due)
+            if stopping and not self._is_over():
+                self.saver.wait()
+                self.log("stopped", step=self.step)
+                self._vote()
                 return "stopped"
             if is_evaluation_due:
                 self._evaluate_and_log()
@@ -335,12 +339,6 @@ class Trainer:
             found = latest_checkpoint(self.checkpoints, until_step)
         step = self.ranks.told_by_first(step_of(found) if found else -1)
         return None if step < 0 else checkpoint_path(self.checkpoints, step)
-
-    def _stop(self, owes_evaluation: bool) -> None:
-        self.save(owes_evaluation=owes_evaluation)
-        self.saver.wait()
-        self.log("stopped", step=self.step)
-        self._vote()
 
     def _finish(self) -> None:
         self.saver.wait()
