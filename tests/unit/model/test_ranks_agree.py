@@ -13,8 +13,9 @@ from model.architectures import ModelConfig
 from model.disk import DiskFullError
 from model.distributed import PeerFailedError
 from model.early_stop import EarlyStop
-from model.job import ParallelConfig, TrainJob
+from model.job import TrainJob
 from model.metrics import MetricsLog
+from model.options import ParallelConfig
 from model.trainer import train
 from tests.ranks import run_ranks
 
