@@ -5,8 +5,11 @@ the method adds (or, with BitFit, the biases) is trained. Every method begins as
 given: what is added adds nothing yet.
 """
 
+import importlib
 import importlib.util
+import logging
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,8 +19,8 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.decoder import Decoder
-from model.job import FinetuneConfig
 from model.layers import Block, Prefix
+from model.options import FinetuneConfig
 
 # Our matrices, and the projections that each is made of, in transformers' names.
 PARTS = {
@@ -258,6 +261,7 @@ def quantise(model: Decoder) -> None:
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError("base = nf4 needs bitsandbytes: pip install 'bloomery[qlora]'")
+    _import_bitsandbytes()
     for block in model.blocks:
         for path in PARTS:
             owner_path, _, name = path.rpartition(".")
@@ -265,3 +269,17 @@ def quantise(model: Decoder) -> None:
             base = getattr(owner, name, None)
             if isinstance(base, nn.Linear):
                 setattr(owner, name, Nf4Linear(base))
+
+
+def _import_bitsandbytes() -> None:
+    """Its import on a CPU asks the network for a kernel that nothing here uses, where a package for
+    that is installed, and warns where none is."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    theirs = sys.modules.get("kernels")
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("bitsandbytes")
+    finally:
+        del sys.modules["kernels"]
+        if theirs is not None:
+            sys.modules["kernels"] = theirs

@@ -194,9 +194,13 @@ _CONFIGS: dict[str, type[AnyModelConfig]] = {
 
 
 def model_config(data: dict[str, Any]) -> AnyModelConfig:
-    """The configuration that plain values describe; ``architecture`` says of which kind."""
+    """The configuration that plain values describe; ``architecture`` says of which kind. With a
+    ``preset`` the others add to it, or say otherwise."""
     if not isinstance(data, dict):
         raise ValueError(f"a model's configuration must be a JSON object, got {data!r}")
+    if "preset" in data:
+        others = {name: value for name, value in data.items() if name != "preset"}
+        data = preset_named(data["preset"]) | others
     architecture = data.get("architecture", "decoder")
     if architecture not in _CONFIGS:
         raise ValueError(f"unknown architecture {architecture!r}; known: {', '.join(_CONFIGS)}")
@@ -207,7 +211,7 @@ _SIZES = ("vocab_size", "width", "n_layers", "n_heads", "n_kv_heads", "max_seq_l
 
 _GPT2: dict[str, Any] = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 
-# What paid in ``tests/benchmarks/time_to_loss.py --ablations``; job.optim_preset goes with it.
+# What paid in ``tests/benchmarks/time_to_loss.py --ablations``; options.optim_preset goes with it.
 _MODERN: dict[str, Any] = {
     "mlp": "relu2",
     "tie_embeddings": False,
@@ -252,9 +256,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def preset_named(name: object) -> dict[str, Any]:
+    """A shape of ``PRESETS``, or a ValueError that names them all."""
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ValueError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 def model_preset(name: str, vocab_size: int, max_seq_len: int) -> AnyModelConfig:
     """A named shape with the two numbers that the data decides."""
-    if name not in PRESETS:
-        raise ValueError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}")
-    data = {"vocab_size": vocab_size, "max_seq_len": max_seq_len, **PRESETS[name]}
-    return model_config(data)
+    return model_config({"preset": name, "vocab_size": vocab_size, "max_seq_len": max_seq_len})

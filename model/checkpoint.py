@@ -26,18 +26,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.adapters import (
-    add_adapters,
-    can_merge,
-    merged,
-)
+from model.adapters import add_adapters, can_merge, merged
 from model.architectures import AnyModelConfig, model_config
 from model.chat import load_tokenizer
 from model.decoder import Decoder
 from model.disk import room_for, telling_when_full
-from model.job import FinetuneConfig
 from model.language_model import LanguageModel, make_model
 from model.optim import AnyOptimizer
+from model.options import FinetuneConfig
 from model.peft_format import has_peft_format, save_peft
 from model.pieces import Cut, PieceReader, write_pieces
 from model.snapshot import (
@@ -127,21 +123,12 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Fill the model and the optimizer, set the random generators, give back the rest.
 
-    Whatever number of ranks has saved it; with several ranks rank 0 checks it for damage."""
+    Whatever number of ranks has saved it. That it is whole (``check_whole``, ``newest_whole``) and
+    of this job the caller has seen to: it may be large, and is read here for the first time."""
     path, layout = Path(path), layout or Layout()
-    with layout.ranks.saving_together():
-        problem = find_damage(path) if layout.ranks.rank == 0 else None
-        if problem:
-            good = latest_checkpoint(path.parent)
-            remedy = (
-                f"the newest good checkpoint is {good}"
-                if good
-                else "there is no good one beside it"
-            )
-            raise ValueError(f"checkpoint {path} is damaged ({problem}); {remedy}")
     read_weights(path, model, layout.cuts)
     tensors = PieceReader(list(path.glob("trainer*.safetensors")))
-    state = json.loads((path / "trainer.json").read_text())
+    state = read_state(path)
     restore_optimizer(model, optimizer, tensors, layout.cuts)
     restore_generators(tensors, state.pop("rng"), layout.ranks.rank)
     kept = restore_kept(tensors, layout.cuts)
@@ -157,9 +144,9 @@ def latest_checkpoint(folder: str | Path, until_step: int | None = None) -> Path
     return None
 
 
-def damaged_checkpoints(folder: str | Path) -> dict[Path, str]:
-    """Those that a resuming run passes over, newer than the newest whole one, and what is wrong
-    with each.
+def newest_whole(folder: str | Path) -> tuple[Path | None, dict[Path, str]]:
+    """The checkpoint that a resuming run goes on from, None where there are none; and those newer
+    ones that it passes over, with what is wrong with each.
 
     Raises:
         ValueError: there are checkpoints, and none is whole.
@@ -168,7 +155,7 @@ def damaged_checkpoints(folder: str | Path) -> dict[Path, str]:
     for path in reversed(_step_folders(folder)):
         damage = find_damage(path)
         if damage is None:
-            return damages
+            return path, damages
         damages[path] = damage
     if damages:
         told = "; ".join(f"{path.name}: {damage}" for path, damage in damages.items())
@@ -176,7 +163,23 @@ def damaged_checkpoints(folder: str | Path) -> dict[Path, str]:
             f"no checkpoint in {folder} is whole ({told}): put a whole one there, or delete that "
             "folder to start from the beginning"
         )
-    return damages
+    return None, damages
+
+
+def check_whole(path: Path) -> None:
+    """A checkpoint is there, and undamaged; if not, a ValueError names a good one beside it."""
+    if not path.is_dir():
+        raise ValueError(f"there is no checkpoint {path}")
+    if problem := find_damage(path):
+        good = latest_checkpoint(path.parent)
+        remedy = f"the newest good checkpoint is {good}" if good else "no good one is beside it"
+        raise ValueError(f"checkpoint {path} is damaged ({problem}); {remedy}")
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint's counters and settings, without its tensors."""
+    state: dict[str, Any] = json.loads((path / "trainer.json").read_text())
+    return state
 
 
 def forget_checkpoints(folder: str | Path, after_step: int) -> None:

@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--labels", type=int, help="print so many of the likeliest; all")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.labels is not None and arguments.labels < 1:
+            raise ValueError(f"--labels must be at least 1; got {arguments.labels}")
         model, tokenizer = load_model(arguments.checkpoint)
         found = classify(model, tokenizer, arguments.text)
     except ValueError as error:

@@ -5,6 +5,7 @@ ValueError that names what is wrong, before any tensor exists.
 """
 
 import dataclasses
+import difflib
 import types
 import typing
 from typing import Any, Literal, Self
@@ -26,7 +27,10 @@ class JsonConfig:
         known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for key in data:
             if key not in known:
-                raise ValueError(f"{cls.__name__}: unknown key {key!r}; known: {', '.join(known)}")
+                near = difflib.get_close_matches(str(key), known, n=1)
+                meant = "".join(f", did you mean {name!r}?" for name in near)
+                names = ", ".join(known)
+                raise ValueError(f"{cls.__name__}: unknown key {key!r}{meant}; known: {names}")
         for name, f in known.items():
             if name not in data and _is_required(f):
                 raise ValueError(f"{cls.__name__}: missing key {name!r}")

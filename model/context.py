@@ -13,8 +13,8 @@ from pathlib import Path
 
 from model.architectures import AnyModelConfig, EncoderConfig, ModelConfig, RopeScaling
 from model.checkpoint import load_model
-from model.job import ContextConfig
 from model.language_model import LanguageModel, make_model
+from model.options import ContextConfig
 
 
 def extended(config: AnyModelConfig, context: ContextConfig) -> AnyModelConfig:
@@ -37,6 +37,11 @@ def extended(config: AnyModelConfig, context: ContextConfig) -> AnyModelConfig:
             "only rotary positions can be stretched"
         )
     if not isinstance(config, ModelConfig):
+        if context.method != "none":
+            raise ValueError(
+                f"an {config.architecture} has no positions to stretch by {context.method}: "
+                'set context.method to "none"'
+            )
         return replace(config, max_seq_len=length)
     return _stretched(replace(config, max_seq_len=length), config, context)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from model.batches import TokenBatch
-from model.job import ParallelConfig
+from model.options import ParallelConfig
 
 DIMENSIONS = ("replica", "shard", "tensor")
 

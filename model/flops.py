@@ -10,13 +10,14 @@ for each multiply-add), and a device's peak, whose quotient with time is the MFU
 import functools
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from model.adapters import Nf4Linear
-from model.architectures import EncoderConfig, LstmConfig, ModelConfig
+from model.architectures import AnyModelConfig, EncoderConfig, LstmConfig, ModelConfig
 from model.language_model import LanguageModel
 
 _PROBE_SIZE = 1024
@@ -55,14 +56,22 @@ class Flops:
         return Flops(body=self.body + other.body, head=self.head + other.head)
 
 
-def forward_flops(model: LanguageModel, seq_len: int) -> Flops:
+FlopsByLength = Callable[[int], Flops]
+"""Of rows of so many tokens; asked anew, it looks at no weights again."""
+
+
+def forward_flops(model: LanguageModel) -> FlopsByLength:
     """Reading: two a weight, and attention."""
     weights = sum(size for size, _ in _matrices(model))
-    body = 2 * weights + 2 * _attention_products(model, seq_len)
-    return Flops(body=float(body), head=2.0 * model.head_weight.numel())
+    head, config = 2.0 * model.head_weight.numel(), model.config
+
+    def of_length(length: int) -> Flops:
+        return Flops(body=float(2 * weights + 2 * _attention_products(config, length)), head=head)
+
+    return of_length
 
 
-def training_flops(model: LanguageModel, seq_len: int) -> Flops:
+def training_flops(model: LanguageModel) -> FlopsByLength:
     """Forward and backward: a weight that is trained costs six, a frozen one four.
 
     Attention counts every position that a window reaches, causal or not, and does not know where
@@ -70,11 +79,13 @@ def training_flops(model: LanguageModel, seq_len: int) -> Flops:
     checkpointing computes again is not counted either: MFU, not hardware utilisation.
     """
     weights = sum(size * (6 if trained else 4) for size, trained in _matrices(model))
-    head = model.head_weight
-    return Flops(
-        body=float(weights + 6 * _attention_products(model, seq_len)),
-        head=head.numel() * (6.0 if head.requires_grad else 4.0),
-    )
+    head = model.head_weight.numel() * (6.0 if model.head_weight.requires_grad else 4.0)
+    config = model.config
+
+    def of_length(length: int) -> Flops:
+        return Flops(body=float(weights + 6 * _attention_products(config, length)), head=head)
+
+    return of_length
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -127,15 +138,15 @@ def _matrices(model: LanguageModel) -> list[tuple[int, bool]]:
     return found + [(2 * module.packed.numel(), False) for module in packed]  # two in a byte
 
 
-def _attention_products(model: LanguageModel, seq_len: int) -> int:
+def _attention_products(config: AnyModelConfig, seq_len: int) -> int:
     """Multiply-adds of attention in all layers, a token: scores, and the sum of values."""
-    match model.config:
-        case ModelConfig() as config:
+    match config:
+        case ModelConfig():
             window = min(config.sliding_window or seq_len, seq_len)
             num_full = len(set(config.full_attention_layers))
             keys = num_full * seq_len + (config.n_layers - num_full) * window
             return 2 * keys * config.n_heads * config.head_width
-        case EncoderConfig() as config:
+        case EncoderConfig():
             return 2 * config.n_layers * seq_len * config.width
         case LstmConfig():
             return 0

@@ -19,6 +19,7 @@ from torch import Tensor
 from model import chat
 from model.checkpoint import load_model
 from model.decoder import Decoder
+from model.devices import pick_device
 from model.language_model import Cache, LanguageModel
 from model.sampling import GREEDY, Sampling, choose, draw
 from model.static_cache import StaticCache, compiled
@@ -232,7 +233,7 @@ def _print_text(arguments: argparse.Namespace) -> None:
         min_p=arguments.min_p,
         seed=arguments.seed,
     )
-    model, tokenizer = load_model(arguments.checkpoint, _device(arguments.device))
+    model, tokenizer = load_model(arguments.checkpoint, pick_device(arguments.device))
     model = model.to(DTYPES[arguments.dtype])
     if arguments.chat:
         prompt = chat.encode_prompt(tokenizer, [{"role": "user", "content": arguments.prompt}])
@@ -254,14 +255,6 @@ def _print_text(arguments: argparse.Namespace) -> None:
     if arguments.logprobs:
         for token in made:
             print(f"{token.logprob:9.4f}  {chat.decode(tokenizer, [token.token_id])!r}")
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f'device {name!r}: torch sees no GPU here; use "auto" or "cpu"')
-    return name
 
 
 if __name__ == "__main__":

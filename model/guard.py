@@ -22,7 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.job import GuardConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
+from model.options import GuardConfig
 
 SMALLEST_SPREAD = 0.01  # of the mean: a window in which nothing moves makes no leap of a ripple
 
@@ -59,6 +60,7 @@ class Guard:
         """Batches of which no update is made, now and when they come again."""
         self.num_rollbacks = 0
         self._refused: list[int] = []
+        self._last_judged = -1
         self._losses: deque[float] = deque(maxlen=config.window_steps)
         self._norms: deque[float] = deque(maxlen=config.window_steps)
         self._unread: list[tuple[int, Tensor]] = []
@@ -106,13 +108,18 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        return self._decided() | {"losses": list(self._losses), "norms": list(self._norms)}
+        return self._decided() | {
+            "losses": list(self._losses),
+            "norms": list(self._norms),
+            "last_judged": self._last_judged,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         self.left_out = set(state["left_out"])
         self._refused = list(state["refused"])
         self.num_rollbacks = state["num_rollbacks"]
+        self._last_judged = state["last_judged"]
         for window, name in ((self._losses, "losses"), (self._norms, "norms")):
             window.clear()
             window.extend(state[name])
@@ -125,9 +132,11 @@ class Guard:
         }
 
     def _judge(self, batch: int, loss: float, norm: float) -> Trouble | None:
-        if batch in self._borders:
+        # The batch at a border may be one of those left out, which nobody judges.
+        if any(self._last_judged < border <= batch for border in self._borders):
             self._losses.clear()
             self._norms.clear()
+        self._last_judged = batch
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self._refuse(batch, self.config.on_nonfinite, _values(loss, norm))
         if self.config.on_spike != "ignore":

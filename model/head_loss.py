@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from model.losses import IGNORED
 
@@ -43,7 +44,24 @@ def head_loss(
     """
     if torch.is_autocast_enabled(hidden_ND.device.type):
         hidden_ND = hidden_ND.to(torch.get_autocast_dtype(hidden_ND.device.type))
+    # Asked here: what a Function is told of a parameter's gradient is so without gradients too.
+    if not (torch.is_grad_enabled() and (hidden_ND.requires_grad or weight_VD.requires_grad)):
+        return _loss_alone(hidden_ND, weight_VD, targets_N, softcap, compiled)
     total: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, targets_N, softcap, z_weight, compiled)
+    return total
+
+
+@torch.no_grad()
+def _loss_alone(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None, compiled: bool
+) -> Tensor:
+    chunk_nll = _compiled(_chunk_nll) if compiled else _chunk_nll
+    total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+    typed_VD = weight_VD.to(hidden_ND.dtype)
+    chunks, room = _chunks(hidden_ND, len(weight_VD), compiled)
+    for here in chunks:
+        logits_MV, shares_MV = _logits(hidden_ND[here], typed_VD, room)
+        total += chunk_nll(logits_MV, shares_MV, targets_N[here], softcap)
     return total
 
 
@@ -58,19 +76,15 @@ class _HeadLoss(torch.autograd.Function):
         z_weight: float,
         compiled: bool,
     ) -> Tensor:
-        chunk_loss = _compiled_chunk_loss() if compiled else _chunk_loss
+        chunk_loss = _compiled(_chunk_loss) if compiled else _chunk_loss
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         typed_VD = weight_VD.to(hidden_ND.dtype)
         grad_ND = torch.empty_like(hidden_ND) if needs_hidden else None
         grad_VD = torch.zeros_like(weight_VD) if needs_weight else None
         is_asked_N1 = (targets_N != IGNORED)[:, None]
-        size = max(1, (GPU_CHUNK_LOGITS if hidden_ND.is_cuda else CHUNK_LOGITS) // len(weight_VD))
-        room = None
-        if hidden_ND.device.type == "cpu" and not compiled:
-            room = torch.empty(2, min(size, len(targets_N)), len(weight_VD))
-        for start in range(0, len(targets_N), size):
-            here = slice(start, start + size)
+        chunks, room = _chunks(hidden_ND, len(weight_VD), compiled)
+        for here in chunks:
             hidden_MD, is_asked_M1 = hidden_ND[here], is_asked_N1[here]
             logits_MV, shares_MV = _logits(hidden_MD, typed_VD, room)
             loss, grad_MV = chunk_loss(logits_MV, shares_MV, targets_N[here], softcap, z_weight)
@@ -88,6 +102,7 @@ class _HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
@@ -99,8 +114,20 @@ class _HeadLoss(torch.autograd.Function):
 
 
 @functools.cache
-def _compiled_chunk_loss() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(_chunk_loss, dynamic=True)
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=True)
+
+
+def _chunks(
+    hidden_ND: Tensor, vocab_size: int, compiled: bool
+) -> tuple[list[slice], Tensor | None]:
+    """The positions of each chunk, and room for what is made of one."""
+    num_positions = len(hidden_ND)
+    size = max(1, (GPU_CHUNK_LOGITS if hidden_ND.is_cuda else CHUNK_LOGITS) // vocab_size)
+    room = None
+    if hidden_ND.device.type == "cpu" and not compiled:
+        room = torch.empty(2, min(size, num_positions), vocab_size)
+    return [slice(start, start + size) for start in range(0, num_positions, size)], room
 
 
 def _logits(
@@ -142,6 +169,23 @@ def _chunk_loss(
         grad_MV.mul_(1 + 2 * z_weight * log_z_M[:, None])
     grad_MV.scatter_add_(1, safe_M1, grad_MV.new_full((1, 1), -1.0).expand_as(safe_M1))
     return loss, grad_MV if slope_MV is None else grad_MV.mul_(slope_MV)
+
+
+def _chunk_nll(
+    logits_MV: Tensor, shares_MV: Tensor | None, targets_M: Tensor, softcap: float | None
+) -> Tensor:
+    """Summed loss of a chunk: the same bits as ``_chunk_loss``'s."""
+    if softcap is not None:
+        logits_MV = logits_MV.div_(softcap).tanh_().mul_(softcap)
+    is_asked_M = targets_M != IGNORED
+    safe_M1 = torch.where(is_asked_M, targets_M, 0)[:, None]
+    logit_M = logits_MV.gather(1, safe_M1)[:, 0]
+    if shares_MV is None:
+        log_z_M = logits_MV.logsumexp(dim=-1)
+    else:  # written to memory that is there already, this is faster than logsumexp
+        torch.softmax(logits_MV, dim=-1, out=shares_MV)
+        log_z_M = _log_z(logits_MV, logit_M, shares_MV.gather(1, safe_M1)[:, 0])
+    return torch.where(is_asked_M, log_z_M - logit_M, 0.0).sum()
 
 
 def _log_z(logits_MV: Tensor, logit_M: Tensor, share_M: Tensor) -> Tensor:

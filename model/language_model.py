@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.architectures import AnyModelConfig, EncoderConfig, LstmConfig
-from model.job import FinetuneConfig
+from model.options import FinetuneConfig
 
 
 class Cache(Protocol):

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model import elastic
+from model.example_job import EXAMPLES, PrintExample
 
 if TYPE_CHECKING:
     from model.job import TrainJob
@@ -66,6 +67,13 @@ def parse(argv: list[str] | None) -> tuple[Path, elastic.RanksWanted]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("job", type=Path, help="the job, as TrainJob.to_json_dict writes it")
+    parser.add_argument(
+        "--example",
+        action=PrintExample,
+        choices=EXAMPLES,
+        dest=argparse.SUPPRESS,
+        help="print a job with this objective, to be filled in, and do nothing",
+    )
     option = functools.partial(parser.add_argument, metavar="N")
     option("--num-processes", type=int, default=1, help="ranks on this machine; usually one a GPU")
     option(

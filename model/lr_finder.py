@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.job import TrainJob
+from model.job import PretrainData, TrainJob
 from model.launch import read_job
 from model.optim import set_learning_rate
+from model.options import OptimConfig
 from model.schedule import learning_rate
 from model.trainer import Trainer
 
@@ -96,6 +97,10 @@ def range_test(
                 lowest = min(lowest, smoothed)
         finally:
             trainer.close()
+    if not points:
+        raise ValueError(
+            f"the loss is not finite at the first step, lr = {min_lr}: look at the data"
+        )
     best = min(points, key=lambda point: point["smoothed_loss"])
     if best is points[0]:
         raise ValueError(
@@ -127,9 +132,7 @@ def sweep(
         raise ValueError(f"a sweep compares two rates or more; got {rates}")
     runs, measured = [], "training"
     for rate in rates:
-        warmup_steps = min(job.optim.warmup_steps, num_steps // 10)
-        optim = dataclasses.replace(job.optim, lr=rate, warmup_steps=warmup_steps)
-        own = dataclasses.replace(job, optim=optim)
+        own = dataclasses.replace(job, optim=dataclasses.replace(job.optim, lr=rate))
         with tempfile.TemporaryDirectory() as folder:
             loss, measured = _run(_short(own, folder, num_steps))
         runs.append({"lr": rate, "loss": loss})
@@ -143,9 +146,20 @@ def sweep(
 
 
 def _short(job: TrainJob, folder: str, num_steps: int) -> TrainJob:
-    """The job in another folder, for as many steps, silent."""
+    """The job in another folder, for as many steps, silent.
+
+    Raises:
+        ValueError: it is a branch of another run, whose rate is not its own to choose.
+    """
+    if job.branch_from is not None:
+        raise ValueError(
+            f"branch_from = {job.branch_from}: a branch has the learning rate of the run that it "
+            "goes on from; look for the rate of that run"
+        )
     return dataclasses.replace(
         job,
+        data=_begun(job.data, num_steps) if isinstance(job.data, PretrainData) else job.data,
+        optim=_short_schedule(job, num_steps),
         out_dir=folder,
         steps=num_steps,
         eval_every_steps=num_steps,
@@ -155,6 +169,28 @@ def _short(job: TrainJob, folder: str, num_steps: int) -> TrainJob:
         early_stop_patience=None,
         sample_prompts=[],
         heartbeat_path=None,
+    )
+
+
+def _begun(data: PretrainData, num_steps: int) -> PretrainData:
+    """Without the mixtures that so few steps do not reach."""
+    phases = [phase for phase in data.phases if phase.first_step < num_steps]
+    drawn_from = set(data.weights).union(*(phase.weights for phase in phases))
+    groups = {name: shards for name, shards in data.groups.items() if name in drawn_from}
+    return dataclasses.replace(data, groups=groups, phases=phases)
+
+
+def _short_schedule(job: TrainJob, num_steps: int) -> OptimConfig:
+    """A warm-up of a tenth at most, and a decay that has as large a share as in the job."""
+    optim, first = job.optim, job.optim.wsd_first_decay_step
+    ratio = optim.wsd_decay_ratio
+    if optim.decay == "wsd" and first is not None:
+        ratio = (job.steps - first) / (job.steps - optim.warmup_steps)
+    return dataclasses.replace(
+        optim,
+        warmup_steps=min(optim.warmup_steps, num_steps // 10),
+        wsd_first_decay_step=None,
+        wsd_decay_ratio=ratio,
     )
 
 
@@ -197,7 +233,6 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    output.mkdir(parents=True, exist_ok=True)
     numbers = output / "lr_finder.json"
     numbers.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n", encoding="utf-8")
     print(f"numbers: {numbers}")
@@ -223,6 +258,10 @@ def _output(arguments: argparse.Namespace, job: TrainJob) -> Path:
     output, own = arguments.output.resolve(), Path(job.out_dir).resolve()
     if output == own or own in output.parents:
         raise ValueError(f"--output {output} is in the job's own out_dir: give another folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)  # before the test: it may take hours
+    except OSError as error:
+        raise ValueError(f"--output {output} cannot be a folder: {error.strerror}") from error
     return output
 
 

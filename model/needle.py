@@ -87,8 +87,12 @@ def find_needles(
 
     Raises:
         ValueError: a length beyond the model's, too short for the facts, or a haystack shorter
-            than it.
+            than it; a depth outside the text, or no questions.
     """
+    if outside := [depth for depth in depths if not 0 <= depth <= 1]:
+        raise ValueError(f"depths must be in [0, 1], from the beginning to the end; got {outside}")
+    if num_asked < 1:
+        raise ValueError(f"ask at least one question; got {num_asked}")
     if too_long := [n for n in lengths if n > model.config.max_seq_len + 1]:
         raise ValueError(
             f"needle lengths {too_long} are beyond the model's max_seq_len = "
@@ -181,7 +185,11 @@ def _answer(args: argparse.Namespace) -> str:
     model, tokenizer = load_model(args.checkpoint, pick_device(args.device))
     longest = model.config.max_seq_len
     lengths = args.lengths or [max(1, longest // 4), max(1, longest // 2), longest]
-    haystack = chat.encode_text(tokenizer, " ".join(args.text.read_text("utf-8").split()))
+    try:
+        text = args.text.read_text("utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot read the text {args.text}: {error.strerror}") from error
+    haystack = chat.encode_text(tokenizer, " ".join(text.split()))
     cells = find_needles(model, tokenizer, haystack, lengths, args.depths, num_asked=args.questions)
     return json.dumps(as_plain(cells)) if args.as_json else "\n".join(grid_lines(cells))
 

@@ -6,6 +6,7 @@ here, and nothing is done that shapes weights.
 
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from model.batches import TokenBatch
-from model.flops import Flops, forward_flops, peak_flops, training_flops
+from model.flops import FlopsByLength, forward_flops, peak_flops, training_flops
 from model.job import TrainJob
 from model.language_model import LanguageModel
 
@@ -30,9 +31,12 @@ NOT_REPEATABLE = frozenset(
 class Meter:
     """Counts between looks; ``pause`` leaves out what is not training (evaluating, saving)."""
 
-    def __init__(self, flops: Flops, peak_flops_per_second: float | None) -> None:
-        """``flops``: of training on one token; the peak is that of all devices together."""
-        self.flops, self.peak = flops, peak_flops_per_second
+    def __init__(
+        self, flops: FlopsByLength, seq_len: int, peak_flops_per_second: float | None
+    ) -> None:
+        """``flops``: of training on a token; the peak is that of all devices together."""
+        self._flops_by_length, self.flops = flops, flops(seq_len)
+        self.peak = peak_flops_per_second
         self._num_tokens, self._flops_done, self._waited_seconds = 0, 0.0, 0.0
         self._num_steps = 0
         self._started = self._since = time.monotonic()
@@ -53,7 +57,11 @@ class Meter:
     def trained(self, batch: TokenBatch) -> None:
         """A step's whole batch, all ranks' rows together."""
         self._num_tokens += batch.num_tokens
-        self._flops_done += self.flops.of(batch.num_tokens, batch.num_valid())
+        self._flops_done += self.flops.head * batch.num_valid()
+        self._flops_done += sum(  # attention in a short row reaches no further than the row
+            count * length * self._flops_by_length(length).body
+            for length, count in Counter(batch.lengths).items()
+        )
         self._num_steps += 1
 
     def pause(self) -> None:
@@ -80,11 +88,12 @@ def make_meter(
     job: TrainJob, model: LanguageModel, criterion: object, device: torch.device, num_devices: int
 ) -> Meter:
     """The meter of a job; a criterion's ``reference``, as dpo's, is a model that is asked too."""
-    flops = training_flops(model, job.seq_len)
+    flops = trained = training_flops(model)
     if reference := getattr(criterion, "reference", None):
-        flops += forward_flops(reference, job.seq_len)
+        asked = forward_flops(reference)
+        flops = lambda length: trained(length) + asked(length)  # noqa: E731
     peak = job.peak_tflops * 1e12 if job.peak_tflops else peak_flops(device)
-    return Meter(flops, peak * num_devices if peak else None)
+    return Meter(flops, job.seq_len, peak * num_devices if peak else None)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

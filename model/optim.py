@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.job import OptimConfig
 from model.muon import Matrices, Muon, Together
+from model.options import OptimConfig
 from model.width import by_width
 
 AnyOptimizer = torch.optim.Optimizer | Together

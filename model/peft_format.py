@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.adapters import LoraLinear, add_adapters, merged
 from model.decoder import Decoder
-from model.job import FinetuneConfig
+from model.options import FinetuneConfig
 
 CONFIG_NAME, WEIGHTS_NAME = "adapter_config.json", "adapter_model.safetensors"
 # What peft can do to LoRA that this engine does not.

@@ -114,7 +114,9 @@ def read_records(
             continue
         try:
             samples.append(to_rows(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise ValueError(f"{path}, line {number}: the record has no {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number}: {error!r}") from error
     return samples
 

@@ -6,7 +6,7 @@ step, so resuming needs no state of theirs.
 
 import math
 
-from model.job import OptimConfig
+from model.options import OptimConfig
 
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:

@@ -4,6 +4,7 @@ In: a ``TrainJob``. Out: the model to train; or a ValueError about a tokenizer, 
 checkpoint that are another model's, or another job's.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from tokenizers import Tokenizer
 
 from model.adapters import add_adapters
 from model.batches import Loader
+from model.checkpoint import read_config
 from model.context import load_to_train
 from model.decoder import Decoder
-from model.job import TrainJob
+from model.job import PretrainData, TrainJob
 from model.language_model import LanguageModel, make_model
 from model.objectives.base import objective_named
 from model.packed_loader import PackedLoader
@@ -69,22 +71,59 @@ def check_shards(model: LanguageModel, *loaders: Loader | None) -> None:
 
 
 def what_shapes_weights(job: TrainJob) -> dict[str, Any]:
-    """The settings that must not change between a checkpoint and its continuation. Paths and
-    devices may; so may ``steps``, to train on."""
+    """The settings that must not change between a checkpoint and its continuation, and a digest of
+    the weights that the job begins with.
+
+    Paths and devices may change; so may ``steps`` and early stopping, to train on, mixtures that
+    have not begun, and ``guard``, which is there to be set when a run is in trouble.
+    """
     fields = [
         *("objective", "seq_len", "batch_size", "document_mask", "whole_words", "z_loss"),
         *("finetune", "context", "optim", "ema_decay", "precision", "seed"),
         *("dpo_beta", "dpo_sft_weight"),
     ]
     plain = job.to_json_dict()
-    return {name: plain[name] for name in fields}
+    shape = {name: plain[name] for name in fields}
+    shape["init_from"] = job.init_from and weights_digest(job.init_from)
+    if isinstance(job.data, PretrainData):
+        shape["mixture"] = {name: plain["data"][name] for name in ("weights", "phases")}
+    return shape
 
 
-def check_same_job(saved: dict[str, Any], job: TrainJob, path: Path) -> None:
-    """A checkpoint was made with the settings that the job has now."""
-    for name, value in what_shapes_weights(job).items():
-        if saved.get(name, "not yet known") != value:
-            raise ValueError(
-                f"{path} was trained with {name} = {saved.get(name)}, the job now says {value}: "
-                "start afresh in another out_dir, or put it back"
-            )
+def weights_digest(folder: str | Path) -> str:
+    """Of an exported model's weights: the same wherever they lie."""
+    with (Path(folder) / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_same_job(
+    state: dict[str, Any], ours: dict[str, Any], model: LanguageModel, path: Path
+) -> None:
+    """A checkpoint was made with the settings that the job has now, and is of such a model.
+
+    Args:
+        state: of the checkpoint.
+        ours: ``what_shapes_weights`` of the job.
+    """
+    saved, step = state["job"], state["step"]
+    for name, value in ours.items():
+        theirs = saved.get(name, "not yet known")
+        if name == "mixture" and isinstance(theirs, dict):
+            theirs, value = _before(step, theirs), _before(step, value)
+        _require_same(path, name, theirs, value)
+    theirs, own = read_config(path).to_json_dict(), model.config.to_json_dict()
+    for name in sorted(theirs | own):
+        _require_same(path, f"model.{name}", theirs.get(name), own.get(name))
+
+
+def _before(step: int, mixture: dict[str, Any]) -> dict[str, Any]:
+    """What of a mixture batches have been drawn by."""
+    return mixture | {"phases": [p for p in mixture["phases"] if p["first_step"] < step]}
+
+
+def _require_same(path: Path, name: str, theirs: object, ours: object) -> None:
+    if theirs != ours:
+        raise ValueError(
+            f"{path} was trained with {name} = {theirs}, the job now says {ours}: "
+            "start afresh in another out_dir, or put it back"
+        )

@@ -23,11 +23,13 @@ from model.batches import TokenBatch
 from model.branch import branched
 from model.chat import load_tokenizer
 from model.checkpoint import (
+    check_whole,
     checkpoint_path,
-    damaged_checkpoints,
     export_model,
     latest_checkpoint,
     load_checkpoint,
+    newest_whole,
+    read_state,
     step_of,
 )
 from model.compute import Compute
@@ -43,6 +45,7 @@ from model.observe import make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.parallel import ParallelModel
 from model.prefetch import Prefetch, made_ahead
+from model.progress import Progress
 from model.refusals import leave_out, refuse, stop
 from model.samples import write_samples
 from model.saver import Saver
@@ -78,6 +81,7 @@ class Trainer:
         self.tokenizer = tokenizer = load_tokenizer(self.tokenizer_path)
         objective = objective_named(job.objective)
         self.model = initial_model(job)
+        self._what_shapes_weights = what_shapes_weights(job)  # once: it reads what weights began as
         check_fit(job, self.model, tokenizer)
         self.compute = Compute(job, self.device)
         self.compute.prepare(self.model)
@@ -104,13 +108,15 @@ class Trainer:
         self.early_stop = EarlyStop(job.out_dir, job.early_stop_patience, job.early_stop_min_delta)
         if self.ranks.data_rank:  # dropout: other rows, other draws
             torch.manual_seed(job.seed + self.ranks.data_rank)
-        damages = {}
+        found: Path | None = None
+        damages: dict[Path, str] = {}
         with self.ranks.saving_together():
             if self.ranks.rank == 0:
-                damages = damaged_checkpoints(self.checkpoints)
-        threads = self.resume(self.newest_checkpoint())
+                found, damages = newest_whole(self.checkpoints)
+        threads = self.resume(self._told_by_first(found))
         torch.set_num_threads(threads or self.compute.threads(self.model))
         self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
+        self.progress = Progress()
         for path, damage in damages.items():
             log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
             self.log("damaged_checkpoint", step=self.step, path=str(path), damage=damage)
@@ -245,7 +251,7 @@ class Trainer:
         self._check_finite()  # a checkpoint of NaNs would replace a good one
         step, guard = self.step, self.job.guard
         state = {
-            "job": what_shapes_weights(self.job),
+            "job": self._what_shapes_weights,
             "loader": self.loader.state_dict(),
             "last_eval": self.last_eval,
             "early_stop": self.early_stop.state_dict(),
@@ -272,22 +278,26 @@ class Trainer:
         self.meter.pause()
 
     def resume(self, path: Path | None) -> int | None:
-        """Go on from a checkpoint, or from the one that the job branches off, if there is either;
-        gives back the threads it was made with."""
+        """Go on from a whole checkpoint, or from the one that the job branches off, if there is
+        either; gives back the threads it was made with."""
         is_branch = path is None and self.job.branch_from is not None
         if is_branch:
             path = Path(str(self.job.branch_from))
         if path is None:
             return None
-        checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
-        state = checkpoint.state
+        if is_branch:
+            with self.ranks.saving_together():
+                if self.ranks.rank == 0:
+                    check_whole(path)
+        state = read_state(path)
         if is_branch:
             state = branched(state, self.job)
-        check_same_job(state["job"], self.job, path)
-        if checkpoint.step > self.job.steps:
+        check_same_job(state, self._what_shapes_weights, self.model, path)
+        if state["step"] > self.job.steps:
             raise ValueError(
                 f"{path} is past the job's {self.job.steps} steps: raise steps or use a new out_dir"
             )
+        checkpoint = load_checkpoint(path, self.model, self.optimizer, self.layout)
         self.step = checkpoint.step
         self.loader.load_state_dict(state["loader"])
         self.last_eval = state["last_eval"]
@@ -303,6 +313,9 @@ class Trainer:
         found = None
         if self.ranks.rank == 0:
             found = latest_checkpoint(self.checkpoints, until_step)
+        return self._told_by_first(found)
+
+    def _told_by_first(self, found: Path | None) -> Path | None:
         step = self.ranks.told_by_first(step_of(found) if found else -1)
         return None if step < 0 else checkpoint_path(self.checkpoints, step)
 
@@ -338,6 +351,7 @@ class Trainer:
         """A line in ``metrics.jsonl``, by the first rank."""
         if self.metrics:
             self.metrics.write(event, **fields)
+            self.progress.tell(event, fields)
 
     def _report_start(self) -> None:
         if self.step:

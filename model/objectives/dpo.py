@@ -16,7 +16,7 @@ from torch import Tensor
 from model import chat
 from model.adapters import quantise
 from model.batches import Row, TokenBatch
-from model.checkpoint import load_model
+from model.context import load_to_train
 from model.decoder import Decoder
 from model.job import TrainJob
 from model.language_model import LanguageModel
@@ -98,7 +98,7 @@ def _pair_rows(tokenizer: Tokenizer, record: dict) -> tuple[Row, Row]:
 
 def _criterion(job: TrainJob, tokenizer: Tokenizer, device: torch.device) -> Preference:
     assert job.init_from is not None  # TrainJob sees to it
-    reference, _ = load_model(job.init_from, device)
+    reference = load_to_train(job.init_from, job.context).to(device)
     if job.finetune and job.finetune.base == "nf4":
         assert isinstance(reference, Decoder)
         quantise(reference)  # what the policy begins as

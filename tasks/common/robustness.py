@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.job import GuardConfig
+from model.options import GuardConfig
 
 
 class RobustnessConfig(BaseModel):

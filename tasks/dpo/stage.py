@@ -1,6 +1,7 @@
 """The dpo stage: a checkpoint and preferences in, an aligned checkpoint out."""
 
-from model.job import OptimConfig, RecordData, TrainJob
+from model.job import RecordData, TrainJob
+from model.options import OptimConfig
 from tasks.common.finetune import identity
 from tasks.common.records import read_records
 from tasks.common.stage import Outcome, Stage, StageContext

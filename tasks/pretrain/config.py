@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from model.architectures import PRESETS
-from model.job import has_own_optimizer
+from model.options import has_own_optimizer
 from tasks.common.robustness import RobustnessConfig
 from tasks.common.watching import WatchOptions
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from model.job import OptimConfig
+from model.options import OptimConfig
 from model.schedule import learning_rate
 from tasks.pretrain.config import PretrainConfig
 

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from model.job import MixturePhase, OptimConfig, PretrainData, TrainJob, optim_preset
+from model.job import MixturePhase, PretrainData, TrainJob
+from model.options import OptimConfig, optim_preset
 from model.tokens import TokenShard
 from tasks.common.mixture import TRAIN, VALIDATION, read_mixture, shard_names
 from tasks.common.stage import SUMMARY_NAME, Outcome, Stage, StageContext

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.architectures import ModelConfig, model_config, model_preset
-from model.job import ContextConfig
+from model.options import ContextConfig
 from tasks.common.files import sha256_of
 from tasks.common.stage import StageContext
 from tasks.pretrain.config import PretrainConfig

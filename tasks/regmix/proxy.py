@@ -15,7 +15,8 @@ import torch
 
 from model.architectures import model_preset
 from model.chat import BOS, load_tokenizer, special_id
-from model.job import OptimConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
+from model.options import OptimConfig
 from model.score import nll_of_tokens
 from model.tokens import TokenShard
 from model.trainer import Trainer

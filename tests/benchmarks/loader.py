@@ -19,10 +19,11 @@ import numpy as np
 from model.architectures import EncoderConfig, ModelConfig
 from model.batches import Loader
 from model.chat import SPECIAL_TOKENS, load_tokenizer
-from model.job import OptimConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
 from model.masking import MaskingRules
 from model.objectives.mlm import MaskedLoader
 from model.objectives.sft import ConversationLoader
+from model.options import OptimConfig
 from model.packed_loader import PackedLoader
 from model.tokens import TokenWriter
 from model.trainer import train

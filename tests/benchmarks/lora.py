@@ -30,7 +30,8 @@ from model.architectures import ModelConfig
 from model.chat import encode_documents, prepare_tokenizer
 from model.checkpoint import load_model
 from model.decoder import Decoder
-from model.job import FinetuneConfig, OptimConfig, PretrainData, RecordData, TrainJob
+from model.job import PretrainData, RecordData, TrainJob
+from model.options import FinetuneConfig, OptimConfig
 from model.tokens import TokenWriter
 from model.trainer import Trainer, train
 from tasks.tokenizer.bpe import train_bpe

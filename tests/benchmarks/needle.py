@@ -26,8 +26,9 @@ from model import chat
 from model.architectures import ModelConfig
 from model.checkpoint import load_model
 from model.context import load_to_train
-from model.job import ContextConfig, OptimConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
 from model.needle import DEPTHS, Cell, Facts, as_plain, find_needles, grid_lines
+from model.options import ContextConfig, OptimConfig
 from model.tokens import TokenWriter
 from model.trainer import train
 from tasks.common.files import open_text

@@ -26,7 +26,8 @@ from scipy import stats
 
 from model.architectures import ModelConfig, model_preset
 from model.chat import encode_documents, load_tokenizer
-from model.job import OptimConfig, PretrainData, TrainJob, optim_preset
+from model.job import PretrainData, TrainJob
+from model.options import OptimConfig, optim_preset
 from model.tokens import TokenWriter
 from model.trainer import Trainer
 from tasks.tokenizer.bpe import train_bpe

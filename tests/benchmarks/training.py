@@ -35,7 +35,8 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.chat import BOS, SPECIAL_TOKENS
-from model.job import OptimConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
+from model.options import OptimConfig
 from model.tokens import TokenWriter
 from model.trainer import Trainer
 

@@ -21,7 +21,8 @@ from model.architectures import ModelConfig
 from model.attention import attend, choose_backend, make_mask
 from model.compute import num_compiled_graphs
 from model.decoder import within_documents
-from model.job import OptimConfig, PretrainData, TrainJob
+from model.job import PretrainData, TrainJob
+from model.options import OptimConfig
 from model.trainer import Trainer
 from tests.benchmarks.training_gpu_data import read_texts, write_made_up, write_texts
 

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from model.architectures import ModelConfig
 from model.decoder import Decoder
-from model.job import OptimConfig
 from model.optim import make_optimizer, set_learning_rate
+from model.options import OptimConfig
 from model.schedule import learning_rate
 from tasks.common.files import open_text
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from model.job import GuardConfig
+from model.options import GuardConfig
 from model.trainer import Trainer, train
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.job import OptimConfig, ParallelConfig
+from model.options import OptimConfig, ParallelConfig
 from model.trainer import train
 from tests.ranks import run_ranks
 

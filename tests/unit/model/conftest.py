@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from model.architectures import ModelConfig
 from model.chat import SPECIAL_TOKENS, encode_document, load_tokenizer
-from model.job import OptimConfig, PretrainData, RecordData, TrainJob
+from model.job import PretrainData, RecordData, TrainJob
+from model.options import OptimConfig
 from model.tokens import TokenWriter
 
 WORDS = ["ash", "bloom", "coal", "draw", "ember", "flux", "gate", "iron", "jet", "kiln", "ore"]

@@ -10,7 +10,7 @@ from model.adapter_folder import main, merge_adapter
 from model.checkpoint import load_model
 from model.huggingface_folder import export_folder, import_folder
 from model.huggingface_folder import main as main_hf
-from model.job import FinetuneConfig
+from model.options import FinetuneConfig
 from model.trainer import train
 
 

@@ -15,7 +15,7 @@ from model.architectures import ModelConfig
 from model.checkpoint import load_model
 from model.decoder import Decoder
 from model.huggingface import to_huggingface
-from model.job import PROJECTIONS, FinetuneConfig
+from model.options import PROJECTIONS, FinetuneConfig
 from model.peft_format import load_peft, save_peft
 from model.trainer import Trainer, train
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.job import MixturePhase, OptimConfig
+from model.job import MixturePhase
+from model.options import OptimConfig
 from model.trainer import train
 
 STABLE = OptimConfig(lr=3e-3, warmup_steps=2, decay="constant")

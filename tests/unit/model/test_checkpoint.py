@@ -7,19 +7,20 @@ import pytest
 import torch
 
 from model.checkpoint import (
-    damaged_checkpoints,
+    check_whole,
     export_model,
     find_damage,
     forget_checkpoints,
     latest_checkpoint,
     load_checkpoint,
     load_model,
+    newest_whole,
     save_checkpoint,
     step_of,
 )
 from model.decoder import Decoder
-from model.job import OptimConfig
 from model.optim import make_optimizer
+from model.options import OptimConfig
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_good_one_named(tmp_path, traine
         (path / file).unlink()
     assert latest_checkpoint(tmp_path).name == "step-00000005"
     with pytest.raises(ValueError, match=rf"{file} .*newest good checkpoint is .*step-00000005"):
-        load_checkpoint(path, *trained)
+        check_whole(path)
 
 
 def test_a_folder_without_checksums_is_no_checkpoint(tmp_path, trained):
@@ -87,7 +88,9 @@ def test_a_folder_without_checksums_is_no_checkpoint(tmp_path, trained):
     (path / "checksums.json").unlink()
     assert latest_checkpoint(tmp_path) is None
     with pytest.raises(ValueError, match="no good one"):
-        load_checkpoint(path, *trained)
+        check_whole(path)
+    with pytest.raises(ValueError, match="there is no checkpoint"):
+        check_whole(tmp_path / "nowhere")
     assert latest_checkpoint(tmp_path / "nowhere") is None
 
 
@@ -137,7 +140,7 @@ def test_no_damage_to_any_file_goes_unseen(tmp_path, trained, seed):
             file.write_bytes(broken)
             assert find_damage(path), file.name
             with pytest.raises(ValueError, match=r"newest good checkpoint is .*step-00000005"):
-                load_checkpoint(path, *trained)
+                check_whole(path)
         file.write_bytes(whole)
     assert find_damage(path) is None
 
@@ -157,10 +160,11 @@ def test_one_to_go_back_to_is_kept(tmp_path, trained):
 
 
 def test_when_none_is_whole_that_is_said_and_nothing_begun_anew(tmp_path, trained):
-    assert damaged_checkpoints(tmp_path) == {}
+    assert newest_whole(tmp_path) == (None, {})
     for step in (5, 10):
         (save_checkpoint(tmp_path, step, *trained, {}) / "trainer.json").unlink()
     with pytest.raises(ValueError, match=r"no checkpoint .* is whole .*step-00000005.*delete"):
-        damaged_checkpoints(tmp_path)
+        newest_whole(tmp_path)
     save_checkpoint(tmp_path, 7, *trained, {})
-    assert [path.name for path in damaged_checkpoints(tmp_path)] == ["step-00000010"]
+    found, damages = newest_whole(tmp_path)
+    assert (found.name, [path.name for path in damages]) == ("step-00000007", ["step-00000010"])

@@ -16,8 +16,9 @@ from model.classify import classify, encode_text, main
 from model.encoder import Encoder
 from model.huggingface import from_huggingface, to_huggingface
 from model.huggingface_folder import export_folder, import_folder
-from model.job import OptimConfig, RecordData
+from model.job import RecordData
 from model.objectives.classify import Label, LabelledLoader, labels_of, with_classes
+from model.options import OptimConfig
 from model.trainer import Trainer, train
 
 LABELS = ("fire", "metal", "water")
@@ -194,3 +195,5 @@ def test_a_long_text_is_cut_and_keeps_its_ends(tokenizer):
 def test_a_decoder_does_not_classify(base_model, capsys):
     assert main([str(base_model), "--text", "iron"]) == 2
     assert "has no classes" in capsys.readouterr().err
+    assert main([str(base_model), "--text", "iron", "--labels", "0"]) == 2
+    assert "--labels must be at least 1" in capsys.readouterr().err

@@ -17,8 +17,8 @@ from model.compute import Compute
 from model.decoder import Decoder
 from model.encoder import Encoder
 from model.generate import generate
-from model.job import OptimConfig
 from model.optim import make_optimizer
+from model.options import OptimConfig
 from model.recompute import block_runner
 from model.trainer import Trainer, train
 

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from model.architectures import RopeScaling
+from model.architectures import LstmConfig, RopeScaling
 from model.checkpoint import load_model
 from model.context import extended, larger_theta, load_to_train
 from model.huggingface import to_huggingface
-from model.job import ContextConfig, OptimConfig
+from model.options import ContextConfig, OptimConfig
 from model.rope import rope_tables
 from model.trainer import Trainer, train
 
@@ -110,3 +110,10 @@ def test_a_run_cut_short_is_not_resumed_with_other_positions(make_job, base_mode
 def test_a_context_needs_a_model_to_lengthen(make_job):
     with pytest.raises(ValueError, match="context needs init_from"):
         make_job("pretrain", context=ContextConfig(max_seq_len=128))
+
+
+def test_a_model_without_positions_has_none_to_stretch():
+    short = LstmConfig(vocab_size=320, width=16, n_layers=1, max_seq_len=64)
+    with pytest.raises(ValueError, match=r'no positions to stretch by yarn: set .* "none"'):
+        extended(short, ContextConfig(max_seq_len=128))
+    assert extended(short, ContextConfig(max_seq_len=128, method="none")).max_seq_len == 128

@@ -19,9 +19,9 @@ from model import launch
 from model.checkpoint import export_model, find_damage, latest_checkpoint, save_checkpoint
 from model.decoder import Decoder
 from model.disk import DiskFullError, room_for
-from model.job import OptimConfig
 from model.metrics import MetricsLog
 from model.optim import make_optimizer
+from model.options import OptimConfig
 from model.process import run_job
 from model.trainer import train
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from model import elastic, launch
-from model.job import OptimConfig
+from model.options import OptimConfig
 from model.process import EventTail, run_job
 from model.trainer import train
 from tests.ranks import run_ranks

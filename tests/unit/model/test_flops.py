@@ -9,9 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.adapters import add_adapters
 from model.architectures import EncoderConfig, LstmConfig, ModelConfig
+from model.batches import TokenBatch
 from model.flops import forward_flops, measured_peak, published_peak, training_flops
-from model.job import FinetuneConfig
 from model.language_model import make_model
+from model.observe import Meter
+from model.options import FinetuneConfig
 
 SEQ_LEN = 64
 DECODER = ModelConfig(
@@ -51,7 +53,7 @@ def counted(model, length, *, backward):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_flops_are_those_that_torch_counts(name):
     model = make_model(CONFIGS[name])
-    trained, read = training_flops(model, SEQ_LEN), forward_flops(model, SEQ_LEN)
+    trained, read = training_flops(model)(SEQ_LEN), forward_flops(model)(SEQ_LEN)
     assert trained.of(1, 1) == pytest.approx(counted(model, SEQ_LEN, backward=True), rel=0.01)
     assert read.of(1, 1) == pytest.approx(counted(model, SEQ_LEN, backward=False), rel=0.01)
 
@@ -59,9 +61,9 @@ def test_flops_are_those_that_torch_counts(name):
 def test_frozen_weights_have_no_gradient_to_compute():
     """But for the input of the first layer's adapters, below which nothing is trained."""
     model = make_model(change(DECODER, width=128, mlp_width=352, n_layers=12))
-    whole = training_flops(model, SEQ_LEN).of(1, 1)
+    whole = training_flops(model)(SEQ_LEN).of(1, 1)
     add_adapters(model, FinetuneConfig(rank=4))
-    ours = training_flops(model, SEQ_LEN).of(1, 1)
+    ours = training_flops(model)(SEQ_LEN).of(1, 1)
     assert ours == pytest.approx(counted(model, SEQ_LEN, backward=True), rel=0.01)
     assert ours < 0.75 * whole
 
@@ -70,16 +72,25 @@ def test_a_window_costs_what_it_reaches():
     """Where every layer has the window, a longer row costs no more a token."""
     narrow = make_model(change(DECODER, sliding_window=16))
     short = counted(make_model(DECODER), 16, backward=True)
-    assert training_flops(narrow, SEQ_LEN).of(1, 1) == pytest.approx(short, rel=0.01)
-    full = training_flops(make_model(DECODER), SEQ_LEN).of(1, 1)
-    mixed = training_flops(
-        make_model(change(DECODER, sliding_window=16, full_attention_layers=(0,))), SEQ_LEN
-    ).of(1, 1)
+    assert training_flops(narrow)(SEQ_LEN).of(1, 1) == pytest.approx(short, rel=0.01)
+    full = training_flops(make_model(DECODER))(SEQ_LEN).of(1, 1)
+    two_kinds = change(DECODER, sliding_window=16, full_attention_layers=(0,))
+    mixed = training_flops(make_model(two_kinds))(SEQ_LEN).of(1, 1)
     assert full - mixed == pytest.approx((full - short) * 2 / 3)
 
 
+def test_short_rows_cost_their_own_attention():
+    """A batch of ragged rows has the FLOPs of its rows, one by one."""
+    flops = training_flops(make_model(DECODER))
+    meter = Meter(flops, SEQ_LEN, 1.0)
+    pad = torch.zeros(3, 16, dtype=torch.long)
+    meter.trained(TokenBatch(pad, pad, torch.zeros(3, 16, dtype=torch.bool), (4, 16, 4)))
+    assert meter._flops_done == flops(4).of(8, 0) + flops(16).of(16, 0)
+    assert flops(4).body < flops(16).body < flops(SEQ_LEN).body
+
+
 def test_the_head_costs_where_it_is_asked():
-    flops = training_flops(make_model(DECODER), SEQ_LEN)
+    flops = training_flops(make_model(DECODER))(SEQ_LEN)
     assert flops.of(100, 100) - flops.of(100, 15) == 85 * 6 * 500 * 64
 
 

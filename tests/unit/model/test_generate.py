@@ -313,8 +313,9 @@ def test_the_command_line_answers(base_model, capsys):
     assert cli.main([str(base_model), "--prompt", "iron", "--chat", "--temperature", "1"]) == 0
 
 
-def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path, capsys):
-    assert cli.main([str(tmp_path), "--prompt", "iron"]) == 2
+@pytest.mark.parametrize("wrong", [[], ["--device", "foo"], ["--device", "cuda:x"]])
+def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path, capsys, wrong):
+    assert cli.main([str(tmp_path), "--prompt", "iron", *wrong]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

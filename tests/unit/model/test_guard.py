@@ -15,7 +15,8 @@ from model.chat import encode_document, load_tokenizer
 from model.checkpoint import export_model, load_checkpoint
 from model.decoder import Decoder
 from model.guard import Guard
-from model.job import FinetuneConfig, GuardConfig, OptimConfig, PretrainData, RecordData
+from model.job import PretrainData, RecordData
+from model.options import FinetuneConfig, GuardConfig, OptimConfig
 from model.process import run_job
 from model.tokens import TokenShard, TokenWriter
 from model.trainer import Trainer, train
@@ -338,6 +339,20 @@ def test_another_mixture_may_have_another_loss():
         for batch in range(8):
             look(guard, batch, 2.0)
         assert (look(guard, 8, 4.0) is not None) == is_leap
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_another_mixture_may_begin_with_a_batch_that_is_left_out(stopped):
+    guard = Guard(GuardConfig(on_spike="skip", window_steps=8), [8])
+    for batch in range(8):
+        look(guard, batch, 2.0)
+    if stopped:
+        state = guard.state_dict()
+        guard = Guard(guard.config, [8])
+        guard.load_state_dict(json.loads(json.dumps(state)))
+    assert look(guard, 10, 4.0) is None  # 8 and 9 were left out by a rollback
+    assert all(look(guard, batch, 4.0) is None for batch in range(11, 18))
+    assert look(guard, 18, 8.0) is not None
 
 
 def test_refusals_are_counted_until_an_update_is_left_standing():

@@ -65,13 +65,27 @@ def test_nothing_to_predict_gives_nothing_and_not_nan():
         assert not any(gradient.any() for gradient in gradients)
 
 
-def test_without_gradients_it_is_the_loss_alone():
-    hidden_ND, weight_VD = torch.randn(5, 8), torch.randn(9, 8)
-    targets_N = torch.randint(9, (5,))
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("chunk", [1, 50 * 7, 1 << 21])
+def test_without_gradients_it_is_the_loss_alone(monkeypatch, softcap, chunk):
+    """Of a parameter, which asks for a gradient wherever it is."""
+    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk)
+    hidden_ND, weight_VD = torch.randn(31, 8), torch.nn.Parameter(torch.randn(50, 8))
+    targets_N = torch.randint(50, (31,))
+    targets_N[[0, 7, 30]] = IGNORED
     with torch.no_grad():
-        found = head_loss(hidden_ND, weight_VD, targets_N)
-    expected, _ = plain(hidden_ND, weight_VD, targets_N, None, 0.0)
+        expected, _ = plain(hidden_ND, weight_VD, targets_N, softcap, 0.0)
+        monkeypatch.setattr(module, "_chunk_loss", None)  # no gradient is worked out
+        found = head_loss(hidden_ND, weight_VD, targets_N, softcap=softcap)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    hidden_ND, weight_VD = torch.randn(5, 8).requires_grad_(), torch.randn(9, 8).requires_grad_()
+    loss = head_loss(hidden_ND, weight_VD, torch.randint(9, (5,)))
+    (gradient,) = torch.autograd.grad(loss.square(), hidden_ND, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 # VmHWM: unlike ru_maxrss, it is not inherited from the process that starts this one.

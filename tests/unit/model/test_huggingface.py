@@ -14,8 +14,8 @@ from model.decoder import Decoder
 from model.encoder import Encoder
 from model.generate import generate
 from model.huggingface import from_huggingface, to_huggingface
-from model.job import FinetuneConfig
 from model.objectives.mlm import MaskedToken
+from model.options import FinetuneConfig
 
 GPT2 = {"norm": "layernorm", "position": "learned", "mlp": "gelu", "bias": True}
 YARN = RopeScaling(kind="yarn", factor=4.0, original_max_seq_len=16)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import latest_checkpoint
-from model.job import FinetuneConfig, GuardConfig, MixturePhase, PretrainData
+from model.job import MixturePhase, PretrainData
+from model.options import FinetuneConfig, GuardConfig
 from model.trainer import train
 
 ROOT = Path(__file__).parents[3]

@@ -258,5 +258,5 @@ def test_long_records_are_counted_and_bad_ones_located(tmp_path, data, tokenizer
     loader = ConversationLoader(path, tokenizer, seq_len=64, batch_size=4, seed=0)
     assert (loader.num_too_long, len(loader.samples)) == (1, 24)
     path.write_text('{"id": "x", "messages": []}\n\n{"id": "y"}\n')
-    with pytest.raises(ValueError, match=r"line 3: KeyError\('messages'\)"):
+    with pytest.raises(ValueError, match=r"line 3: the record has no 'messages'"):
         ConversationLoader(path, tokenizer, seq_len=64, batch_size=4, seed=0)

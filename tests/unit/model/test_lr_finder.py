@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from model import lr_finder
-from model.job import OptimConfig
+from model.job import MixturePhase
 from model.lr_finder import range_test, sweep
+from model.options import OptimConfig
+from model.schedule import learning_rate
 
 
 def test_a_range_test_rises_by_the_same_factor_and_suggests_a_rate_that_learns(make_job, replace):
@@ -64,6 +66,25 @@ def test_without_held_out_data_the_last_training_losses_count(make_job, replace)
     assert found.measured == "training"
 
 
+def test_a_short_run_keeps_the_share_of_the_decay_and_the_mixtures_it_reaches(make_job, replace):
+    job = make_job("pretrain", steps=100)
+    optim = OptimConfig(warmup_steps=20, decay="wsd", wsd_first_decay_step=60)
+    late = [MixturePhase(first_step=n, weights={"web" if n < 50 else "code": 1.0}) for n in (9, 80)]
+    data = replace(job.data, weights={"web": 1.0}, phases=late)
+    short = lr_finder._short(replace(job, optim=optim, data=data), "folder", 30)
+    assert (short.optim.warmup_steps, short.optim.wsd_decay_ratio) == (3, 0.5)
+    assert learning_rate(15, 30, short.optim) == short.optim.lr > learning_rate(16, 30, short.optim)
+    assert (short.data.phases, list(short.data.groups)) == (late[:1], ["web"])
+    with pytest.raises(ValueError, match="rate of the run that it goes on from"):
+        sweep(replace(job, branch_from="elsewhere"), [1e-3, 1e-2])
+
+
+def test_a_loss_that_is_not_finite_from_the_first_step_is_told(make_job, monkeypatch):
+    monkeypatch.setattr(lr_finder, "_step", lambda trainer, lr: float("nan"))
+    with pytest.raises(ValueError, match="not finite at the first step"):
+        range_test(make_job("pretrain"), num_steps=10)
+
+
 @pytest.mark.parametrize("rates", [[], ["--sweep", "1e-3", "1e-2"]])
 def test_the_command_leaves_the_job_alone(make_job, write_job, tmp_path, capsys, rates):
     job = make_job("pretrain")
@@ -86,6 +107,7 @@ def test_the_command_leaves_the_job_alone(make_job, write_job, tmp_path, capsys,
     [
         (["--output", "OUT"], "in the job's own out_dir"),
         (["--output", "OUT/deeper"], "in the job's own out_dir"),
+        (["--output", "JOB"], "cannot be a folder"),
         (["--steps", "3"], "10 steps or more"),
         (["--min-lr", "1", "--max-lr", "0.1"], "below max_lr"),
         (["--sweep", "1e-3"], "two rates or more"),
@@ -93,6 +115,9 @@ def test_the_command_leaves_the_job_alone(make_job, write_job, tmp_path, capsys,
 )
 def test_what_cannot_be_is_one_line(make_job, write_job, capsys, arguments, complaint):
     job = make_job("pretrain")
-    arguments = [argument.replace("OUT", job.out_dir) for argument in arguments]
-    assert lr_finder.main([str(write_job(job)), *arguments]) == 2
+    path = str(write_job(job))
+    names = {"OUT": job.out_dir, "JOB": path}
+    for name, value in names.items():
+        arguments = [argument.replace(name, value) for argument in arguments]
+    assert lr_finder.main([path, *arguments]) == 2
     assert complaint in capsys.readouterr().err

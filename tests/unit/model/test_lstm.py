@@ -8,9 +8,9 @@ import torch
 
 from model.architectures import LstmConfig, model_config
 from model.checkpoint import load_model
-from model.job import OptimConfig
 from model.losses import next_token_loss
 from model.lstm import Lstm
+from model.options import OptimConfig
 from model.trainer import train
 
 CONFIG = LstmConfig(vocab_size=320, width=24, n_layers=2, max_seq_len=64)

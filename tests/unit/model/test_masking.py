@@ -13,8 +13,8 @@ from model import chat
 from model.architectures import EncoderConfig
 from model.checkpoint import export_model
 from model.encoder import Encoder
-from model.job import OptimConfig
 from model.masking import MaskingRules, hide_tokens
+from model.options import OptimConfig
 from model.trainer import train
 
 ENCODER = EncoderConfig(

@@ -9,8 +9,8 @@ from model.architectures import PRESETS, model_preset
 from model.decoder import Decoder
 from model.generate import generate
 from model.huggingface import to_huggingface
-from model.job import OptimConfig, optim_preset
 from model.optim import make_optimizer
+from model.options import OptimConfig, optim_preset
 from model.trainer import train
 
 MODERN = [name for name in PRESETS if name.startswith("modern-")]

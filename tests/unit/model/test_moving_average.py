@@ -11,9 +11,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import load_model
 from model.decoder import Decoder
-from model.job import FinetuneConfig, OptimConfig
 from model.moving_average import MovingAverage
 from model.optim import make_optimizer
+from model.options import FinetuneConfig, OptimConfig
 from model.trainer import Trainer, train
 
 

@@ -140,6 +140,16 @@ def test_the_command_prints_a_grid_or_says_what_is_wrong(base_model, tmp_path, m
     monkeypatch.setattr("sys.argv", [*command, *short])
     assert main() == 2  # four facts of the default kind need more room in this vocabulary
     assert "ask for longer texts" in capsys.readouterr().err
+    for wrong, complaint in (
+        (["--depths", "2"], "depths must be in [0, 1]"),
+        (["--depths", "-3"], "depths must be in [0, 1]"),
+        (["--questions", "0"], "at least one question"),
+        (["--text", str(tmp_path / "missing")], "cannot read the text"),
+        (["--device", "gpu"], "auto, cpu, cuda or cuda:N"),
+    ):
+        monkeypatch.setattr("sys.argv", [*command, *wrong])
+        assert main() == 2
+        assert complaint in capsys.readouterr().err
 
 
 def test_a_grid_has_a_row_a_depth_and_a_column_a_length():

@@ -10,7 +10,8 @@ import torch
 
 from model.checkpoint import load_model
 from model.early_stop import EarlyStop
-from model.job import FinetuneConfig, OptimConfig, PretrainData
+from model.job import PretrainData
+from model.options import FinetuneConfig, OptimConfig
 from model.trainer import Trainer, train
 from tests.unit.model.test_trainer import StopAfter, assert_same_bits, events, weights
 
@@ -39,6 +40,18 @@ def test_steps_say_how_fast_and_with_what(make_job):
         speed = event["mfu"] * 1e9 / start["training_flops_per_token"]
         assert speed == pytest.approx(event["tokens_per_second"], rel=0.05)
         assert 50e6 < event["peak_memory_bytes"] < 50e9
+
+
+def test_who_waits_reads_how_it_goes_and_how_it_ended(make_job, caplog):
+    job = make_job("sft", steps=4)
+    with caplog.at_level("INFO", "model.progress"):
+        train(job)
+    (done,) = events(job, "done")
+    begun, ended = [record.message for record in caplog.records if "step" in record.message]
+    assert begun.startswith("step 1/4: loss ")
+    assert ended == (
+        f"finished at step 4, held-out loss {done['val_loss']:.4f}: {job.out_dir}/final"
+    )
 
 
 def test_prefetch_changes_no_bit(make_job, tmp_path):

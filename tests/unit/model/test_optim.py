@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from model.decoder import Decoder
-from model.job import OptimConfig
 from model.muon import COEFFICIENTS, NUM_ROUNDS, Muon, Together, orthogonal
 from model.optim import make_optimizer, parameter_groups, set_learning_rate
+from model.options import OptimConfig
 
 
 def test_matrices_decay_and_vectors_do_not(tiny, replace):

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from model import gradient_sum
 from model.architectures import EncoderConfig, LstmConfig, ModelConfig
 from model.distributed import mesh_sizes
-from model.job import FinetuneConfig, OptimConfig, ParallelConfig, TrainJob
+from model.job import TrainJob
 from model.language_model import make_model
+from model.options import FinetuneConfig, OptimConfig, ParallelConfig
 from model.tensor_parallel import TensorGroup, split_over_ranks
 from model.trainer import train
 from tests.ranks import run_ranks

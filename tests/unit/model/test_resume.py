@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from model.adapters import trained_state
 from model.architectures import EncoderConfig, LstmConfig
 from model.checkpoint import latest_checkpoint
-from model.job import FinetuneConfig, GuardConfig, MixturePhase, OptimConfig, PretrainData
+from model.job import MixturePhase, PretrainData
+from model.options import FinetuneConfig, GuardConfig, OptimConfig
 from model.trainer import Trainer, train
 
 STEPS = 12

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from model import saver as saver_module
 from model.checkpoint import find_damage, latest_checkpoint
 from model.decoder import Decoder
-from model.job import OptimConfig
 from model.optim import make_optimizer
+from model.options import OptimConfig
 from model.saver import Saver
 from model.snapshot import Layout
 from model.trainer import train

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from model.job import OptimConfig
+from model.options import OptimConfig
 from model.schedule import learning_rate
 
 STEPS = 100

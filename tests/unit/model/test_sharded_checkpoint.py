@@ -9,7 +9,8 @@ import torch
 
 from model import checkpoint
 from model.checkpoint import find_damage, latest_checkpoint
-from model.job import FinetuneConfig, OptimConfig, ParallelConfig, TrainJob
+from model.job import TrainJob
+from model.options import FinetuneConfig, OptimConfig, ParallelConfig
 from model.pieces import Cut, PieceReader, write_pieces
 from model.trainer import Trainer, train
 from tests.ranks import run_ranks

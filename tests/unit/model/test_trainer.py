@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from model.batches import pad_rows
 from model.chat import BOS, special_id
 from model.checkpoint import load_model
-from model.job import OptimConfig
 from model.observe import NOT_REPEATABLE
+from model.options import OptimConfig
 from model.trainer import Trainer, train
 
 

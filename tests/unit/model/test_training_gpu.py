@@ -44,7 +44,7 @@ def test_operations_are_those_that_torch_counts(name):
         total.backward()
     expected = size.flops_per_token(length) * rows * length
     assert counter.get_total_flops() == pytest.approx(expected, rel=1e-6)
-    assert training_flops(model, length).of(1, 1) == size.flops_per_token(length)
+    assert training_flops(model)(length).of(1, 1) == size.flops_per_token(length)
 
 
 def test_what_does_not_fit_is_tried_smaller_and_says_so(monkeypatch, tmp_path):

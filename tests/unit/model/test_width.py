@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from model.decoder import Decoder
 from model.huggingface import to_huggingface
-from model.job import OptimConfig
 from model.optim import make_optimizer, set_learning_rate
+from model.options import OptimConfig
 from model.width import by_width
 
 WIDTHS = (16, 128)
@@ -133,7 +133,7 @@ def test_the_exported_file_needs_to_know_nothing_of_it(decoder):
 
 def test_lora_beside_a_frozen_model_moves_at_the_rate_itself(decoder):
     from model.adapters import add_adapters
-    from model.job import FinetuneConfig
+    from model.options import FinetuneConfig
 
     model = decoder(64, 16)
     add_adapters(model, FinetuneConfig(rank=2))

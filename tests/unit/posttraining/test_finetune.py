@@ -11,7 +11,8 @@ from model import chat
 from model.architectures import ModelConfig
 from model.checkpoint import load_model
 from model.decoder import Decoder
-from model.job import PROJECTIONS, FinetuneConfig, TrainJob
+from model.job import TrainJob
+from model.options import PROJECTIONS, FinetuneConfig
 from model.trainer import train
 from tasks.common.finetune import FinetuneParams, Projection, identity
 from tasks.common.stage import Outcome, materialise

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from pydantic import ValidationError
 
-from model.job import optim_preset
+from model.options import optim_preset
 from tasks.pretrain.config import OptimizerOptions, PretrainConfig
 from tasks.pretrain.stage import make_optim
 
