@@ -6,7 +6,6 @@ Prefect and torch take seconds to import and are imported only where they are us
 
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 
 import click
 
-from flows import prefect_env, tracing
+from flows import models, prefect_env, tracing
 from flows.options import (
+    is_of_machine,
     json_option,
     machine_of,
     machine_options,
@@ -29,7 +29,6 @@ from model.process import TrainingStopped
 from tasks.common.report_markdown import funnel_rows, size_text, stage_markdown
 
 FLOWS = ("pipeline", "curate", "mixture-search", "train", "evaluate")
-MODEL_STAGES = ("pretrain", "sft", "dpo")
 MIXED_STAGES = ("mix", "tokens")
 DATA_STAGES = (
     *("crawl", "extract", "filter", "dedup", "passages"),
@@ -97,9 +96,12 @@ def run(
       --set train.start.checkpoint=pretrain/0123456789abcdef    of the store
       --set train.start.folder=FOLDER    of yours; `bloomery import-hf` makes one
     With a longer context: --set train.seq_len=8192 --set train.start.positions=yarn
+    \b
+    On several GPUs, without another result:
+      --set machine.num_training_processes=8 --set machine.training.data=fsdp
     """
     params = read_params(preset, params_file, changes)
-    machine = machine_of(store, workers, device)
+    machine = machine_of(store, workers, device, changes)
     prefect_env.configure()
     from flows.launch import run_here
     from flows.planning import ready_plan
@@ -122,10 +124,11 @@ def plan(
     as_json: bool,
 ) -> None:
     """Print, stage by stage, what is cached and what would run and why; run nothing."""
-    params, machine = read_params(preset, params_file, changes), machine_of(store)
+    params, machine = read_params(preset, params_file, changes), machine_of(store, changes=changes)
     prefect_env.configure()
-    from flows.planning import plan_flow
+    from flows.planning import check_flow, plan_flow
 
+    check_flow(flow, params, machine)
     stages = plan_flow(flow, params, machine).stages
     if as_json:
         rows = [
@@ -148,6 +151,8 @@ def params(preset: str | None, params_file: Path | None, changes: Sequence[str])
     """Print a parameter tree as YAML, to edit and give back with --params."""
     import yaml
 
+    if of_machine := [change for change in changes if is_of_machine(change)]:
+        raise ValueError(f"--set {of_machine[0]} is no parameter; give it to `bloomery run`")
     tree = read_params(preset, params_file, changes).model_dump(mode="json")
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
@@ -293,137 +298,6 @@ def stage(
 
 
 @main.command()
-@click.argument("checkpoint")
-@click.option("--prompt", required=True, help="What the model continues, or is asked.")
-@click.option("--chat/--no-chat", default=None, help="Ask, or continue.  [default: by the model]")
-@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1))
-@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0))
-@click.option("--top-k", type=click.IntRange(1), help="Keep so many of the likeliest tokens.")
-@click.option(
-    "--top-p", type=click.FloatRange(0, 1), help="Keep the likeliest tokens of this share."
-)
-@click.option(
-    "--min-p", type=click.FloatRange(0, 1), help="Keep tokens this share as likely as the first."
-)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--stop", multiple=True, help="End before this text; may be given again.")
-@click.option("--logprobs", is_flag=True, help="List each token's log-probability, in nats.")
-@click.option("--compile", is_flag=True, help="Compile the step: for long answers on a GPU.")
-@store_option
-def generate(
-    checkpoint: str, prompt: str, chat: bool | None, store: str | None, **settings: Any
-) -> None:
-    """Let a model speak. CHECKPOINT is an artifact, a name such as model/demo, or a folder."""
-    folder, stage = _checkpoint_folder(checkpoint, store)
-    if chat is None:
-        chat = stage not in (None, "pretrain")
-    options = _as_options({"prompt": prompt, "chat": chat, **settings})
-    _run_model("model.generate", str(folder), *options)
-
-
-@main.command("find-lr")
-@click.argument("job")
-@click.option("--output", default="lr-finder", show_default=True, type=click.Path(path_type=Path))
-@click.option("--steps", default=100, show_default=True, type=click.IntRange(10))
-@click.option("--min-lr", default=1e-6, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option("--max-lr", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option("--sweep", multiple=True, type=float, metavar="LR", help="Compare rates; repeat it.")
-@store_option
-def find_lr(
-    job: str,
-    output: Path,
-    steps: int,
-    min_lr: float,
-    max_lr: float,
-    sweep: Sequence[float],
-    store: str | None,
-) -> None:
-    """Find a learning rate for training that was done before, or for a job file.
-
-    JOB is a model in the store, such as model/demo or pretrain/0123, whose training is tried again
-    with other rates, or a job file of the engine. Nothing of it is changed.
-
-    \b
-    bloomery find-lr model/demo                              rising from 1e-6 to 1, one short run
-    bloomery find-lr model/demo --sweep 3e-4 --sweep 1e-3    a short run for each rate
-    """
-    path = Path(job)
-    if not path.is_file():
-        path = _checkpoint_folder(job, store)[0] / "job.json"
-        if not path.exists():
-            raise ValueError(f"{path} is missing: the model was trained before jobs were kept")
-    options = ["--output", str(output.resolve()), "--steps", str(steps)]
-    options += ["--min-lr", str(min_lr), "--max-lr", str(max_lr)]
-    if sweep:
-        options += ["--sweep", *map(str, sweep)]
-    _run_model("model.lr_finder", str(path.resolve()), *options)
-
-
-@main.command()
-@click.argument("checkpoint")
-@click.option(
-    "--text",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Plain text, longer than the longest of the lengths.",
-)
-@click.option("--lengths", help="Tokens, such as 1024,4096.  [default: up to its context]")
-@click.option("--questions", default=10, show_default=True, type=click.IntRange(1))
-@store_option
-@json_option
-def needle(
-    checkpoint: str,
-    text: Path,
-    lengths: str | None,
-    questions: int,
-    store: str | None,
-    as_json: bool,
-) -> None:
-    """Ask a model for facts hidden in long texts: the share it finds, by depth and length.
-
-    CHECKPOINT is an artifact, a name such as model/demo, or a folder.
-    """
-    folder, _ = _checkpoint_folder(checkpoint, store)
-    options = ["--text", str(text.resolve()), "--questions", str(questions)]
-    options += ["--lengths", *lengths.replace(",", " ").split()] if lengths else []
-    _run_model("model.needle", str(folder), *options, *(["--json"] if as_json else []))
-
-
-@main.command("import-hf")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
-@click.option(
-    "--adapter",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of the peft library's: a LoRA to merge.",
-)
-def import_hf(folder: Path, output: Path, adapter: Path | None) -> None:
-    """Read a Hugging Face model: GPT-2, LLaMA 1 to 3, Mistral, Qwen2, Qwen3 or BERT.
-
-    FOLDER holds config.json, safetensors and tokenizer.json. The output is a checkpoint that
-    `bloomery generate` and training take. The tokenizer keeps its ids and gets our special tokens.
-    """
-    options = [f"--adapter={adapter.resolve()}"] if adapter else []
-    paths = [str(folder.resolve()), str(output.resolve())]
-    _run_model("model.huggingface_folder", "import", *paths, *options)
-
-
-@main.command("export-hf")
-@click.argument("checkpoint")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32")
-@store_option
-def export_hf(checkpoint: str, output: Path, dtype: str, store: str | None) -> None:
-    """Write a model as a folder that transformers loads, with its tokenizer and chat template.
-
-    CHECKPOINT is an artifact, a name such as model/demo, or a folder.
-    """
-    folder, _ = _checkpoint_folder(checkpoint, store)
-    options = [str(folder), str(output.resolve()), "--dtype", dtype]
-    _run_model("model.huggingface_folder", "export", *options)
-
-
-@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=4200, show_default=True)
 @click.option("--workers/--no-workers", default=True, help="Start workers for pools cpu and gpu.")
@@ -453,38 +327,6 @@ def status() -> None:
     sys.exit(0 if services.status() else 1)
 
 
-def _checkpoint_folder(checkpoint: str, store: str | None) -> tuple[Path, str | None]:
-    """Where a model's files are, and the stage that made it if it is in the store."""
-    folder = Path(checkpoint)
-    if (folder / "model.safetensors").exists():
-        return folder.resolve(), None
-    found = store_at(store)
-    ref = found.resolve(checkpoint)
-    if ref.stage not in MODEL_STAGES:
-        raise ValueError(f"{ref} is no model; models are made by {', '.join(MODEL_STAGES)}")
-    return found.open(ref).folder().resolve(), ref.stage
-
-
-def _run_model(module: str, *arguments: str) -> None:
-    """Run a program of ``model/``, which needs torch, in a process of its own; exit as it does."""
-    command = [sys.executable, "-m", module, *arguments]
-    sys.exit(subprocess.run(command, cwd=Path(__file__).parent.parent).returncode)
-
-
-def _as_options(settings: Mapping[str, Any]) -> list[str]:
-    """``{"top_k": 5, "chat": True, "stop": ("a",)}`` as a program takes it; nothing for None and
-    False. A value may begin with a dash."""
-    options = []
-    for name, value in settings.items():
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            options.append(flag)
-        elif value is not None and value is not False:
-            many = value if isinstance(value, tuple) else (value,)
-            options += [f"{flag}={one}" for one in many]
-    return options
-
-
 def _log_to_console() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s  %(message)s", "%H:%M:%S"))
@@ -505,7 +347,7 @@ def _brief(manifest: Any, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-for command in (tracing.explain, tracing.lineage, tracing.takedown):
+for command in (tracing.explain, tracing.lineage, tracing.takedown, *models.COMMANDS):
     main.add_command(command)
 
 if __name__ == "__main__":

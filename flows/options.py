@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tasks.common.stage import Machine
     from tasks.common.store import Store
 
+MACHINE = "machine"
+
 
 def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose a parameter tree."""
@@ -30,7 +32,8 @@ def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "changes",
             multiple=True,
             metavar="PATH=VALUE",
-            help="Change one parameter, e.g. --set train.steps=200; may be repeated.",
+            help="Change one parameter, e.g. --set train.steps=200; may be repeated. "
+            "machine.… is of this machine, e.g. --set machine.num_training_processes=8.",
         ),
     ]
     for option in reversed(options):
@@ -75,18 +78,36 @@ def read_params(preset: str | None, params_file: Path | None, changes: Sequence[
         values = parse_model(Params, values).model_dump(mode="json")
     else:
         values = PRESETS[preset or "demo"].model_dump(mode="json")
-    tree: Params = parse_model(Params, with_changes(values, changes))
+    own = [change for change in changes if not is_of_machine(change)]
+    tree: Params = parse_model(Params, with_changes(values, own))
     return tree
 
 
 def machine_of(
-    store: str | None = None, workers: int | None = None, device: str | None = None
+    store: str | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    changes: Sequence[str] = (),
 ) -> "Machine":
-    """Where and how to work, as far as it was said."""
+    """Where and how to work, as far as it was said: by options, and by ``machine.…`` of --set."""
     from tasks.common.stage import Machine
 
     given: Mapping[str, Any] = {"store": store, "num_workers": workers, "device": device}
-    return Machine(**{name: value for name, value in given.items() if value is not None})
+    machine = Machine(**{name: value for name, value in given.items() if value is not None})
+    own = [change for change in changes if is_of_machine(change)]
+    if not own:  # the others need not wait for what reads these
+        return machine
+    from flows.params import parse_model, with_changes
+
+    changed: Machine = parse_model(
+        Machine, with_changes({MACHINE: machine.model_dump(mode="json")}, own)[MACHINE]
+    )
+    return changed
+
+
+def is_of_machine(change: str) -> bool:
+    """Whether a ``--set`` is of where and how to work, not of what to make."""
+    return change.strip().startswith(f"{MACHINE}.")
 
 
 def store_at(url: str | None) -> "Store":

@@ -124,6 +124,65 @@ class Params(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _models_fit_together(self) -> "Params":
+        if self.train.start.is_given:  # its shape is its own: planning looks at it
+            if self.tokenizer.kind == "bytes" or self.tokenizer.adopt:
+                name = "adopt" if self.tokenizer.adopt else "kind=bytes"
+                raise ValueError(
+                    f"tokenizer.{name} does not go with train.start, a model that brings its own "
+                    f"tokenizer: leave out one of the two"
+                )
+            return self
+        self.check_model(self.train.seq_len, is_lstm=self.train.is_lstm)
+        return self
+
+    def check_model(self, context: int, *, is_lstm: bool) -> None:
+        """See that the stages after pretraining can work on its model, of ``context`` tokens.
+
+        Raises:
+            ValueError: one of them cannot.
+        """
+        for name, asked in (
+            ("sft.max_tokens", self.sft.max_tokens),
+            ("dpo.max_tokens", self.dpo.max_tokens),
+            ("evaluate.needle.lengths", max(self.evaluate.needle.lengths, default=0)),
+        ):
+            if asked > context:
+                raise ValueError(
+                    f"{name}: {asked} exceeds the model's context of {context} tokens; lower it, "
+                    "or raise train.seq_len"
+                )
+        for name, stage in (("sft", self.sft), ("dpo", self.dpo)):
+            if is_lstm and stage.finetune.method != "none":
+                raise ValueError(
+                    f"{name}.finetune.method={stage.finetune.method} works on transformers, and "
+                    f"the model is an LSTM; use none"
+                )
+
+    @model_validator(mode="after")
+    def _the_rate_falls_after_it_has_risen(self) -> "Params":
+        later, train = sum(phase.share for phase in self.mix.phases), self.train
+        if train.decay != "wsd" or train.decay_share is not None or not later:
+            return self
+        first = round((1 - later) * train.steps)
+        if first < train.warmup_steps:
+            raise ValueError(
+                f"train.decay=wsd begins to fall with mix.phases, at step {first}, before the "
+                f"warm-up ends at {train.warmup_steps}: lower train.warmup_steps, or the shares of "
+                "the later phases"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_is_there(self) -> "Params":
+        if self.train.watch.early_stop_patience is not None and not self.mix.validation_share:
+            raise ValueError(
+                "train.watch.early_stop_patience watches held-out text, and "
+                "mix.validation_share=0 leaves none: raise it, such as to 0.02"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _given_preferences_are_given(self) -> "Params":
         if self.preferences.origin == "given" and self.instruct.origin != "files":
             raise ValueError(

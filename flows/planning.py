@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows import road
 from flows.params import Params
 from flows.runner import PlanningRunner
 from flows.takedown_record import earlier_takedowns
+from model.architectures import PRESETS
 from tasks.classifiers.stage import STAGE as CLASSIFIERS
 from tasks.common.manifest import ArtifactRef, Manifest
 from tasks.common.plan import PlannedStage
@@ -17,6 +19,7 @@ from tasks.common.store import Store
 from tasks.crawl.config import LATEST, SourceConfig
 from tasks.crawl.stage import STAGE as CRAWL
 from tasks.pretrain.stage import STAGE as PRETRAIN
+from tasks.pretrain.start import base_model, check_folder
 
 log = logging.getLogger("bloomery.run")
 
@@ -84,6 +87,32 @@ def _check_start(params: Params, store: Store) -> None:
         raise ValueError(
             f"train.start.checkpoint={named} is not in the store {store.url}; there: {there}"
         )
+    start = params.train.start
+    if start.folder:
+        check_folder(start.folder)
+    if start.is_given:
+        path = Path(start.folder) / "config.json"
+        if named:
+            path = store.open(ArtifactRef.parse(named)).fetch("config.json")
+        base = base_model(params.train, path)
+        context = max(base.max_seq_len, params.train.seq_len)
+        params.check_model(context, is_lstm=base.architecture == "lstm")
+
+
+def check_flow(flow: str, params: Params, machine: Machine) -> None:
+    """Refuse what the flow, or the machine, would fail with after hours.
+
+    Raises:
+        ValueError: such a setting, with the remedy.
+    """
+    shape = {} if params.train.start.is_given else PRESETS[params.train.model]
+    is_finetuned = any(each.finetune.method != "none" for each in (params.sft, params.dpo))
+    machine.training.check_model(shape, is_finetuned=is_finetuned)
+    if flow in ("pipeline", "evaluate", "mixture-search") and not params.mix.validation_share:
+        raise ValueError(
+            f"{flow} measures models on held-out text, and mix.validation_share=0 leaves none: "
+            "raise it, such as to 0.02"
+        )
 
 
 def with_earlier_crawls(params: Params, store: Store) -> Params:
@@ -137,6 +166,7 @@ def ready_plan(flow: str, params: Params, machine: Machine) -> Plan:
     Raises:
         ValueError: something has not; the message names it and the remedy.
     """
+    check_flow(flow, params, machine)
     plan = plan_flow(flow, params, machine)
     for takedown in earlier_takedowns(Store(machine.store), params):
         log.warning(takedown.reminder())

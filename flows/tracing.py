@@ -317,7 +317,7 @@ def takedown(
     changing = rebuild or purge
     if include_sources and not purge:
         raise ValueError("--include-sources says what --purge deletes; give both")
-    machine, request = machine_of(store, workers, device), doing.Request.read(list_file)
+    machine, request = machine_of(store, workers, device, changes), doing.Request.read(list_file)
     if request.urls.unreadable and changing:
         raise ValueError(f"{_unreadable(request.urls.unreadable)}; mend them, or begin them with #")
     params = read_params(preset, params_file, changes)

@@ -23,4 +23,5 @@ def branched(state: dict[str, Any], job: TrainJob) -> dict[str, Any]:
         "loader": {name: unseen | counts for name, counts in state["loader"].items()},
         "last_eval": {},
         "early_stop": {},
+        "owes_evaluation": False,
     }

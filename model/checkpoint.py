@@ -109,8 +109,8 @@ def write_snapshot(folder: str | Path, snapshot: Snapshot, reach_steps: int | No
         if ranks.rank == 0:
             shutil.rmtree(partial, ignore_errors=True)
         raise
-    if ranks.rank == 0:
-        for old in _superseded(_step_folders(folder), reach_steps):
+    with ranks.saving_together():
+        for old in _superseded(_step_folders(folder), reach_steps) if ranks.rank == 0 else []:
             shutil.rmtree(old)
     return final
 

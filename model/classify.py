@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model import chat
 from model.checkpoint import load_model
+from model.devices import pick_device
 from model.encoder import Encoder
 from model.language_model import LanguageModel
 
@@ -73,11 +74,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="folder with model.safetensors and tokenizer.json")
     parser.add_argument("--text", required=True, action="append", help="may be given again")
     parser.add_argument("--labels", type=int, help="print so many of the likeliest; all")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(argv)
     try:
         if arguments.labels is not None and arguments.labels < 1:
             raise ValueError(f"--labels must be at least 1; got {arguments.labels}")
-        model, tokenizer = load_model(arguments.checkpoint)
+        model, tokenizer = load_model(arguments.checkpoint, pick_device(arguments.device))
         found = classify(model, tokenizer, arguments.text)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,6 +17,10 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    elif name.startswith("cuda:") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f'device {name!r} is one GPU for several processes; "cuda" is each its own'
+        )
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():

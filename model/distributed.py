@@ -8,7 +8,7 @@ mesh is ``parallel.py``'s.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,10 @@ from model.batches import TokenBatch
 from model.options import ParallelConfig
 
 DIMENSIONS = ("replica", "shard", "tensor")
+
+
+class PeerFailedError(RuntimeError):
+    """Another rank could not do its part, and its own error says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,14 @@ class Ranks:
             for name in summed:
                 dist.all_reduce(tensor, group=self.group(name))
 
-    def anyone(self, flag: bool, group: dist.ProcessGroup | None = None) -> bool:
-        """Whether any rank says so: all must stop at the same step, or some wait for ever."""
+    def anyone(self, *flags: bool, group: dist.ProcessGroup | None = None) -> list[bool]:
+        """Whether any rank says so, of each question: what one does all must do at the same step,
+        or some wait for ever."""
         if self.world == 1:
-            return flag
-        votes = torch.tensor(float(flag))
-        dist.all_reduce(votes, group=group)
-        return bool(votes.item() > 0)
+            return list(flags)
+        votes = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(votes, dist.ReduceOp.MAX, group=group)
+        return [vote > 0 for vote in votes.tolist()]
 
     def told_by_first(self, number: int) -> int:
         """What rank 0 says; so that all see the same where each could see its own."""
@@ -109,15 +114,19 @@ class Ranks:
         return int(told)
 
     @contextmanager
-    def saving_together(self) -> Iterator[None]:
+    def together(self, group: dist.ProcessGroup | None = None) -> Iterator[None]:
         """Nobody leaves this block before all have come to its end; all fail where one does."""
         error: Exception | None = None
         try:
             yield
         except Exception as caught:
             error = caught
-        if self.anyone(error is not None, self.saving):
-            raise error or RuntimeError("another process could not do its part; see its error")
+        if any(self.anyone(error is not None, group=group)):
+            raise error or PeerFailedError("another process could not do its part; see its error")
+
+    def saving_together(self) -> AbstractContextManager[None]:
+        """The same, for the thread that saves."""
+        return self.together(self.saving)
 
 
 def mesh_sizes(world: int, config: ParallelConfig) -> dict[str, int]:

@@ -33,6 +33,11 @@ class EarlyStop:
         """Whether so many evaluations in a row brought no gain."""
         return self.patience is not None and self.num_without_gain >= self.patience
 
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the result is the model as it is in the end, no best one being kept."""
+        return self.patience is None or not self.best
+
     def look(self, step: int, figures: Mapping[str, Any], export: Export) -> None:
         """Take in one more evaluation, and keep the model where there is a gain: a held-out
         loss lower than the best by more than ``min_delta``."""
@@ -47,7 +52,7 @@ class EarlyStop:
 
     def finish(self, final: Path, export: Export) -> dict[str, Any]:
         """Leave the result in ``final``, whole or not at all; the figures that are its own."""
-        if self.patience is None or not self.best:
+        if self.keeps_last:
             export(final)
             return {}
         best = self._of(self.best["step"])

@@ -8,6 +8,7 @@ only a rank that was killed, or has crashed, makes the ranks begin again, where 
 is; as many as there are then (``--nnodes MIN:MAX``).
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -51,6 +52,10 @@ def run_ranks(job: Path, wanted: RanksWanted) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    from model.threads import own_cores
+
+    # Else torchrun says 1 to several ranks, which they could not tell from somebody's choice.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, own_cores() // wanted.num_processes)))
     with tempfile.TemporaryDirectory(prefix="bloomery-") as folder:
         verdict = Path(folder) / "verdict"
         os.environ[_VERDICT] = str(verdict)
@@ -59,8 +64,10 @@ def run_ranks(job: Path, wanted: RanksWanted) -> int:
         except SignalException:
             return EXIT_STOPPED
         except ChildFailedError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return _read(verdict) or EXIT_BROKEN
+            code = _read(verdict)
+            if not code:  # else the rank has said why
+                print(f"error: {error}", file=sys.stderr)
+            return code or EXIT_BROKEN
         return _read(verdict)
 
 
@@ -82,6 +89,18 @@ def leave_verdict(code: int) -> int:
         partial.write_text(str(code))
         partial.replace(path)
     return 0
+
+
+def is_first_to_say(line: str) -> bool:
+    """Whether no other rank of this machine has said it: what is wrong with a job all find out."""
+    digest = hashlib.sha256(line.encode()).hexdigest()
+    try:
+        Path(os.environ[_VERDICT]).with_name(f"said-{digest}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:  # no room for it
+        return True
+    return True
 
 
 def _torchrun_arguments(job: Path, wanted: RanksWanted) -> list[str]:

@@ -16,9 +16,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def _is_by_hand(x: Tensor) -> bool:
+def _is_by_hand(x: Tensor, *others: Tensor) -> bool:
     is_plain = type(x) is Tensor and not torch.compiler.is_compiling()  # nor spread over ranks
-    return is_plain and x.device.type == "cpu" and x.dtype == torch.float32
+    are_float32 = all(tensor.dtype == torch.float32 for tensor in (x, *others))
+    return is_plain and x.device.type == "cpu" and are_float32
+
+
+def _no_narrower(parameter: Tensor, x: Tensor) -> Tensor:
+    """As it is read beside ``x``: shards travel in bfloat16, which float32 does not go with."""
+    return parameter.to(torch.promote_types(parameter.dtype, x.dtype))
 
 
 class RmsNorm(nn.RMSNorm):
@@ -26,10 +32,20 @@ class RmsNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) to (…, D)."""
-        if not _is_by_hand(x):
-            return super().forward(x)
+        if not _is_by_hand(x, self.weight):
+            return F.rms_norm(x, self.normalized_shape, _no_narrower(self.weight, x), self.eps)
         y: Tensor = _RmsNorm.apply(x, self.weight, self.eps)
         return y
+
+
+class LayerNorm(nn.LayerNorm):
+    """(x − mean(x)) / √(var(x) + ε) · gain + bias (Ba et al. 2016, arXiv:1607.06450)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) to (…, D)."""
+        gain_D = _no_narrower(self.weight, x)
+        bias_D = None if self.bias is None else _no_narrower(self.bias, x)
+        return F.layer_norm(x, self.normalized_shape, gain_D, bias_D, self.eps)
 
 
 def silu_gate(gate_up: Tensor) -> Tensor:

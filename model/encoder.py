@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.architectures import EncoderConfig
+from model.elementwise import LayerNorm
 from model.language_model import Cache, LanguageModel, positions_in
 
 INIT_STD = 0.02
@@ -111,8 +112,8 @@ class EncoderBlock(nn.Module):
         return self.mlp_norm(x_BTD + self.down(F.gelu(self.up(x_BTD))))
 
 
-def _norm(config: EncoderConfig) -> nn.LayerNorm:
-    return nn.LayerNorm(config.width, eps=config.norm_eps)
+def _norm(config: EncoderConfig) -> LayerNorm:
+    return LayerNorm(config.width, eps=config.norm_eps)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from model import chat
 from model.checkpoint import load_model
+from model.devices import pick_device
 from model.encoder import Encoder
 from model.language_model import LanguageModel
 from model.masking import MASK_NAMES, mask_token
@@ -89,9 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="folder with model.safetensors and tokenizer.json")
     parser.add_argument("--text", required=True, help=f"with one or more {MASK_NAMES[0]}")
     parser.add_argument("--candidates", type=int, default=5)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(argv)
     try:
-        model, tokenizer = load_model(arguments.checkpoint)
+        model, tokenizer = load_model(arguments.checkpoint, pick_device(arguments.device))
         found = fill_mask(model, tokenizer, arguments.text, arguments.candidates)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

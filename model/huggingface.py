@@ -96,7 +96,10 @@ def to_huggingface(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tens
     if isinstance(config, EncoderConfig):
         return _bert_config(config), dict(_to_bert(config, state))
     if not isinstance(config, ModelConfig):
-        raise ValueError(f"transformers has no architecture for a model of {config.architecture}")
+        raise ValueError(
+            f"transformers has no architecture for an {config.architecture}: such a model stays in "
+            "this engine's format; train a llama or gpt2 preset for one that leaves it"
+        )
     family = family_of(config)
     if family == "gpt2":
         return _gpt2_config(config), dict(_to_gpt2(config, state))

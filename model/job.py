@@ -246,6 +246,11 @@ class TrainJob(JsonConfig):
                 "sample_prompts needs a model whose heads are all on one rank: parallel.tensor = 1",
                 self.parallel.tensor,
             )
+        require(
+            self.precision != "fp8" or self.parallel.tensor == 1,
+            "precision = fp8 needs blocks that are whole on a rank: parallel.tensor = 1",
+            self.parallel.tensor,
+        )
         decay = self.ema_decay
         require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
         require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)

@@ -8,7 +8,9 @@ In: a job file. Out: what ``trainer.py`` leaves in ``out_dir``, and an exit code
 3    the disk is full: what needs how many bytes where (one line); the last checkpoint is whole
 143  asked to stop (SIGTERM, Ctrl-C, dead parent, stale heartbeat); a checkpoint was saved
 
-The same command again goes on where the last checkpoint is. Several ranks are started by torchrun:
+The same command again goes on where the last checkpoint is. A second SIGTERM or Ctrl-C changes
+nothing, since parents that end say it twice; a third ends the process at once, unsaved. Several
+ranks are started by torchrun:
 
 one machine     --num-processes 8 --max-restarts 3
 each of two     --num-processes 8 --nnodes 2 --rdzv-endpoint first-machine:29500
@@ -25,12 +27,14 @@ the work is the job's: ``parallel``.
 import argparse
 import contextlib
 import ctypes
+import dis
 import functools
 import json
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +49,7 @@ EXIT_BROKEN = elastic.EXIT_BROKEN
 EXIT_BAD_JOB = 2
 EXIT_DISK_FULL = 3
 EXIT_STOPPED = elastic.EXIT_STOPPED
+ORPHAN_SECONDS = 30.0  # that a rank has to save, when nobody is left who would end it
 _PR_SET_PDEATHSIG = 1
 
 
@@ -55,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     if elastic.is_rank():
+        stop.leave_if_orphaned()
         return 0 if elastic.earlier_verdict() else elastic.leave_verdict(run(job, stop))
     return run(job, stop) if wanted.is_one else elastic.run_ranks(job, wanted)
 
@@ -111,6 +117,7 @@ def run(job_path: Path, stop: "StopSignal") -> int:
     """Read the job and train."""
     # torch takes seconds to import: signal handlers and --help must not wait for it.
     from model.disk import DiskFullError
+    from model.distributed import PeerFailedError
     from model.trainer import Trainer
 
     try:
@@ -118,21 +125,41 @@ def run(job_path: Path, stop: "StopSignal") -> int:
             job = read_job(job_path)
             stop.watch_heartbeat(job.heartbeat_path, job.heartbeat_timeout_seconds)
             trainer = Trainer(job)
-        except ValueError as error:
+        except DiskFullError:
+            raise
+        except (ValueError, OSError) as error:
             return _say(error, EXIT_BAD_JOB)
         try:
             return 0 if trainer.run(stop) == "done" else EXIT_STOPPED
         finally:
             trainer.close()
+    except ValueError as error:
+        if not _is_for_user(error):
+            raise
+        return _say(error, EXIT_BAD_JOB)
     except FloatingPointError as error:
         return _say(error, EXIT_BROKEN)
     except DiskFullError as error:
         return _say(error, EXIT_DISK_FULL)
+    except PeerFailedError:  # whose verdict it is to leave: to torchrun, a rank that crashed
+        sys.exit(EXIT_BROKEN)
+
+
+def _is_for_user(error: ValueError) -> bool:
+    """Whether one of our own ``raise`` statements made it, which say what is wrong with a job;
+    others come from the depths of a library, or of Python, and are bugs."""
+    place = error.__traceback__
+    while place is not None and place.tb_next:
+        place = place.tb_next
+    if place is None or not place.tb_frame.f_globals.get("__name__", "").startswith("model."):
+        return False
+    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _say(error: Exception, code: int) -> int:
-    with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    if not elastic.is_rank() or elastic.is_first_to_say(str(error)):
+        with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
+            print(f"error: {error}", file=sys.stderr, flush=True)
     return code
 
 
@@ -181,7 +208,21 @@ class StopSignal:
             beat = 0.0  # gone, or not there yet: we count from our own start
         return time.time() - max(beat, self._started)
 
+    def leave_if_orphaned(self) -> None:
+        """For a rank, which may be waiting for one that is gone and then never asks: when torchrun
+        has died it has a while to save, and then it ends wherever it is."""
+        threading.Thread(target=self._watch_parent, args=(os.getppid(),), daemon=True).start()
+
+    def _watch_parent(self, parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        self._asked = True
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(EXIT_STOPPED)
+
     def _on_signal(self, number: int, frame: object) -> None:
+        if self._asked:  # and yet it is still here: the next one is not caught
+            signal.signal(number, signal.SIG_DFL)
         self._asked = True
 
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from model.architectures import ModelConfig
 from model.attention import Mask, attend
-from model.elementwise import RmsNorm, rotate, silu_gate
+from model.elementwise import LayerNorm, RmsNorm, rotate, silu_gate
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """RMSNorm or LayerNorm, over the last dimension."""
     if config.norm == "rmsnorm":
         return RmsNorm(config.width, eps=config.norm_eps)
-    return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
+    return LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
 
 
 class LayerCache:

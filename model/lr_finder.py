@@ -228,6 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         job = read_job(arguments.job)
+        job = dataclasses.replace(job, device=arguments.device or job.device)
         output = _output(arguments, job)
         found = _find(arguments, job)
     except ValueError as error:
@@ -251,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-lr", type=float, default=1e-6)
     parser.add_argument("--max-lr", type=float, default=1.0)
     parser.add_argument("--output", type=Path, default=Path("lr-finder"), help="a folder")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the job's")
     return parser
 
 

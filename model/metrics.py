@@ -16,16 +16,18 @@ from model.event_files import EventFile
 
 FILE_NAME = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
+_EVALUATION = ("eval", "samples", "early_stop")
 _NO_CURVES = {"steps", "eta_seconds"}
 
 
 class MetricsLog:
     """Opens anew, as a new file, keeping old lines up to ``step``; then appends."""
 
-    def __init__(self, out_dir: str | Path, step: int) -> None:
+    def __init__(self, out_dir: str | Path, step: int, evaluates_again: bool = False) -> None:
+        """``evaluates_again``: what was said of that step's evaluation is about to be said anew."""
         path = Path(out_dir) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = _lines_until(path, step) if step else []
+        kept = _lines_until(path, step, evaluates_again) if step else []
         if step:
             kept.append(json.dumps({"event": "resumed", "step": step}) + "\n")
         self._path = path
@@ -96,7 +98,7 @@ def _quoted(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines() or [""])
 
 
-def _lines_until(path: Path, step: int) -> list[str]:
+def _lines_until(path: Path, step: int, evaluates_again: bool) -> list[str]:
     if not path.is_file():
         return []
     kept = []
@@ -105,6 +107,8 @@ def _lines_until(path: Path, step: int) -> list[str]:
             event = json.loads(line)
         except ValueError:
             break  # the line that was being written when the process was killed
-        if event.get("step", 0) <= step and event["event"] not in ("done", "stopped"):
+        name, of_step = event["event"], event.get("step", 0)
+        is_said_anew = evaluates_again and of_step == step and name in _EVALUATION
+        if of_step <= step and name not in ("done", "stopped") and not is_said_anew:
             kept.append(line)
     return kept

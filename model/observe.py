@@ -84,14 +84,20 @@ class Meter:
         }
 
 
+def flops_of(model: LanguageModel, criterion: object) -> FlopsByLength:
+    """Of training on a token; a criterion's ``reference``, as dpo's, is asked too."""
+    trained = training_flops(model)
+    reference = getattr(criterion, "reference", None)
+    if reference is None:
+        return trained
+    asked = forward_flops(reference)
+    return lambda length: trained(length) + asked(length)
+
+
 def make_meter(
-    job: TrainJob, model: LanguageModel, criterion: object, device: torch.device, num_devices: int
+    job: TrainJob, flops: FlopsByLength, device: torch.device, num_devices: int
 ) -> Meter:
-    """The meter of a job; a criterion's ``reference``, as dpo's, is a model that is asked too."""
-    flops = trained = training_flops(model)
-    if reference := getattr(criterion, "reference", None):
-        asked = forward_flops(reference)
-        flops = lambda length: trained(length) + asked(length)  # noqa: E731
+    """A CPU's peak is measured: with the threads that train, so they are set before."""
     peak = job.peak_tflops * 1e12 if job.peak_tflops else peak_flops(device)
     return Meter(flops, job.seq_len, peak * num_devices if peak else None)
 

@@ -177,8 +177,9 @@ class ParallelModel:
         return replace(cut, is_ours_to_write=is_first)
 
     @torch.no_grad()
-    def gather_into(self, whole: LanguageModel) -> None:
-        """Fill rank 0's ``whole``, a model as this one began, one parameter after another."""
+    def gather_into(self, whole: LanguageModel | None) -> None:
+        """Fill rank 0's ``whole``, a model as this one began, one parameter after another; the
+        others have none, and give what they hold."""
         for name, parameter in self.model.named_parameters():
             cut = self._cut(name)
             full = torch.zeros(cut.shape, dtype=parameter.dtype)
@@ -186,7 +187,8 @@ class ParallelModel:
                 for region, here in cut.regions():
                     full[places_of(region)] = held(parameter)[here].cpu()
             dist.reduce(full, dst=0)
-            whole.get_parameter(name).copy_(full)
+            if whole is not None:
+                whole.get_parameter(name).copy_(full)
 
     def tensor_cuts(self) -> Mapping[str, tuple[Cut, ...]]:
         """For each parameter that is dealt out over the tensor group, what every rank of it gets,

@@ -71,8 +71,9 @@ def _roll_back(trainer: "Trainer", batch: TokenBatch, trouble: Trouble) -> None:
         stop(trainer, trouble)
     trainer.resume(path)
     trainer.guard.load_state_dict(trainer.guard.state_dict() | decided)
-    if trainer.ranks.rank == 0:
-        forget_checkpoints(trainer.checkpoints, trainer.step)
+    with trainer.ranks.together():
+        if trainer.ranks.rank == 0:
+            forget_checkpoints(trainer.checkpoints, trainer.step)
     trainer.meter.pause()
     trainer.log(
         "rolled_back",

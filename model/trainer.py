@@ -11,14 +11,14 @@ Signals, processes and exit codes are ``launch.py``'s.
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from model import evaluation
+from model import evaluation, reports
 from model.batches import TokenBatch
 from model.branch import branched
 from model.chat import load_tokenizer
@@ -34,14 +34,15 @@ from model.checkpoint import (
 )
 from model.compute import Compute
 from model.devices import pick_device
-from model.distributed import Ranks
+from model.distributed import PeerFailedError, Ranks
 from model.early_stop import EarlyStop
 from model.guard import Guard
 from model.job import TrainJob
+from model.language_model import LanguageModel
 from model.metrics import MetricsLog
 from model.moving_average import MovingAverage
 from model.objectives.base import add_into, objective_named
-from model.observe import make_meter
+from model.observe import flops_of, make_meter
 from model.optim import make_optimizer, set_learning_rate
 from model.parallel import ParallelModel
 from model.prefetch import Prefetch, made_ahead
@@ -87,10 +88,10 @@ class Trainer:
         self.compute.prepare(self.model)
         self.loader, self.val_loader = objective.make_loaders(job, tokenizer)
         check_shards(self.model, self.loader, self.val_loader)
-        self._num_too_long = getattr(self.loader, "num_too_long", 0)
+        self.num_too_long = getattr(self.loader, "num_too_long", 0)
         self.loader = made_ahead(self.loader, job.prefetch_batches, self.device)
         self.criterion = objective.make_criterion(job, tokenizer, self.device)
-        self.meter = make_meter(job, self.model, self.criterion, self.device, self.ranks.world)
+        flops = flops_of(self.model, self.criterion)
         self.parallel = ParallelModel(
             self.model, self.criterion, self.ranks, self.device, self.compute.dtype
         )
@@ -102,6 +103,8 @@ class Trainer:
         self.checkpoints = Path(job.out_dir) / "checkpoints"
         self.saver = Saver(self.checkpoints, self.layout, job.checkpoint_in_background)
         self.step = 0
+        self.is_resumed, self._owes_evaluation = False, False
+        self._trouble: Exception | None = None
         self.last_eval: dict[str, Any] = {}
         self.guard = Guard.of(job)
         self.average = MovingAverage(self.model, job.ema_decay) if job.ema_decay else None
@@ -115,7 +118,12 @@ class Trainer:
                 found, damages = newest_whole(self.checkpoints)
         threads = self.resume(self._told_by_first(found))
         torch.set_num_threads(threads or self.compute.threads(self.model))
-        self.metrics = MetricsLog(job.out_dir, self.step) if self.ranks.rank == 0 else None
+        self.meter = make_meter(job, flops, self.device, self.ranks.world)
+        self.metrics: MetricsLog | None = None
+        with self.ranks.together():
+            if self.ranks.rank == 0:
+                step = self.step if self.is_resumed else 0  # a branch begins a log of its own
+                self.metrics = MetricsLog(job.out_dir, step, self._owes_evaluation)
         self.progress = Progress()
         for path, damage in damages.items():
             log.warning("%s is damaged (%s): going on from step %d", path, damage, self.step)
@@ -125,22 +133,30 @@ class Trainer:
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """All remaining steps, the last evaluation and the export."""
-        self._report_start()
-        if self.job.guard.may_roll_back and latest_checkpoint(self.checkpoints) is None:
+        if not self.is_resumed:
+            reports.start(self)
+        if self.job.guard.may_roll_back and self.newest_checkpoint() is None:
             self.save()
+        if self._owes_evaluation:
+            self._evaluate_and_log()
         while not self._is_over():
             if not self.train_one_step():
                 continue  # it went back to a checkpoint
-            stopping = self.ranks.anyone(should_stop())
-            self.saver.check()
-            if self._every(self.job.eval_every_steps):
-                self._evaluate_and_log()
-            if stopping or self._checkpoint_due():
-                self.save()
+            with self._telling_all():
+                self.saver.check()
+            stopping, seconds_are_up = self._vote(should_stop(), self._seconds_are_up())
+            is_evaluation_due = self._every(self.job.eval_every_steps)
+            if stopping:  # there may be no time to evaluate: whoever goes on does it first
+                self.save(owes_evaluation=is_evaluation_due)
             if stopping and not self._is_over():
                 self.saver.wait()
                 self.log("stopped", step=self.step)
+                self._vote()
                 return "stopped"
+            if is_evaluation_due:
+                self._evaluate_and_log()
+            if seconds_are_up or self._is_checkpoint_due():
+                self.save()
         self._finish()
         return "done"
 
@@ -156,6 +172,21 @@ class Trainer:
 
     def _is_over(self) -> bool:
         return self.step >= self.job.steps or self.early_stop.is_over
+
+    def _vote(self, *flags: bool) -> list[bool]:
+        """Which of these any rank says; the run ends here on all where one has failed alone."""
+        *flags_of_any, has_failed = self.ranks.anyone(*flags, self._trouble is not None)
+        if has_failed:
+            raise self._trouble or PeerFailedError("another process has failed; see its error")
+        return flags_of_any
+
+    @contextlib.contextmanager
+    def _telling_all(self) -> Iterator[None]:
+        """What a rank does alone: an error is raised at the next vote, on all of them."""
+        try:
+            yield
+        except Exception as error:
+            self._trouble = self._trouble or error
 
     # --- one step ------------------------------------------------------------------------------
 
@@ -179,7 +210,8 @@ class Trainer:
         self.step += 1
         self.meter.trained(batch)
         if self.step == 1 or self._every(self.job.log_every_steps):
-            self._log_step(lr, means, grad_norm)
+            self._check_finite()
+            reports.step(self, lr, means, grad_norm)
         return True
 
     def accumulate(self, batch: TokenBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -227,26 +259,24 @@ class Trainer:
             if self.early_stop.is_over:
                 self.log("early_stop", step=self.step, best_step=self.early_stop.best.get("step"))
         if self.job.sample_prompts:  # on every rank: their models may be one, in pieces
-            samples = self.parallel.run(lambda m: write_samples(m, self.tokenizer, self.job))
+            with self.compute.autocast():
+                samples = self.parallel.run(lambda m: write_samples(m, self.tokenizer, self.job))
             self.parallel.come_apart()
             self.log("samples", step=self.step, samples=samples)
         self.meter.pause()
 
     # --- saving and resuming -------------------------------------------------------------------
 
-    def _checkpoint_due(self) -> bool:
-        job = self.job
-        if self._is_over():
-            return True
-        if job.checkpoint_every_steps and self.step % job.checkpoint_every_steps == 0:
-            return True
-        elapsed_seconds = time.monotonic() - self._last_saved
-        return (
-            job.checkpoint_every_seconds is not None
-            and elapsed_seconds >= job.checkpoint_every_seconds
-        )
+    def _is_checkpoint_due(self) -> bool:
+        every = self.job.checkpoint_every_steps
+        return self._is_over() or bool(every and self.step % every == 0)
 
-    def save(self) -> None:
+    def _seconds_are_up(self) -> bool:
+        """By this rank's clock."""
+        seconds = self.job.checkpoint_every_seconds
+        return seconds is not None and time.monotonic() - self._last_saved >= seconds
+
+    def save(self, *, owes_evaluation: bool = False) -> None:
         """A checkpoint of this step; it is written while training goes on."""
         self._check_finite()  # a checkpoint of NaNs would replace a good one
         step, guard = self.step, self.job.guard
@@ -255,14 +285,16 @@ class Trainer:
             "loader": self.loader.state_dict(),
             "last_eval": self.last_eval,
             "early_stop": self.early_stop.state_dict(),
+            "owes_evaluation": owes_evaluation,
             "threads": torch.get_num_threads(),
             "guard": self.guard.state_dict(),
             "num_averaged": self.average.num_updates if self.average else 0,
         }
 
         def on_saved(path: Path) -> None:
-            if self.ranks.rank == 0:
-                self.early_stop.saved(self.checkpoints)
+            with self._telling_all():
+                if self.ranks.rank == 0:
+                    self.early_stop.saved(self.checkpoints)
             self.log("checkpoint", step=step, path=str(path))
 
         self.saver.save(
@@ -302,6 +334,8 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         self.last_eval = state["last_eval"]
         self.early_stop.load_state_dict(state.get("early_stop", {}))
+        self.is_resumed = self.step > 0 and not is_branch
+        self._owes_evaluation = state.get("owes_evaluation", False)
         self.guard.load_state_dict(state["guard"])
         if self.average:
             self.average.load(checkpoint.tensors, state["num_averaged"])
@@ -321,9 +355,11 @@ class Trainer:
 
     def _finish(self) -> None:
         self.saver.wait()
+        self._vote()
         final, own = Path(self.job.out_dir) / "final", {}
-        if self.ranks.rank == 0 or not self.early_stop.best:  # the last model may be in pieces
-            own = self.early_stop.finish(final, self._export)
+        with self.ranks.together():
+            if self.ranks.rank == 0 or self.early_stop.keeps_last:  # which may be in pieces
+                own = self.early_stop.finish(final, self._export)
         self.log(
             "done",
             step=self.step,
@@ -334,55 +370,30 @@ class Trainer:
             rollbacks=self.guard.num_rollbacks,
             **self.last_eval | own,
         )
+        self._vote()
 
     def _export(self, folder: Path) -> None:
-        """The averages where there are any, else the weights; on all ranks, which hold pieces."""
-        model = self.model
-        with self.average.in_place() if self.average else contextlib.nullcontext():
+        """The averages where there are any, else the weights; on all ranks, which hold pieces.
+        A model that is made for it draws first weights, which training must not miss."""
+        model: LanguageModel | None = self.model
+        own = self.average.in_place() if self.average else contextlib.nullcontext()
+        with own, torch.random.fork_rng(devices=[]):
             if not self.parallel.is_whole:
-                model = initial_model(self.job)
+                with self.ranks.together():
+                    model = None if self.ranks.rank else initial_model(self.job)
                 self.parallel.gather_into(model)
-            if self.ranks.rank == 0:
-                export_model(folder, model, self.tokenizer_path)
+            with self.ranks.together():
+                if self.ranks.rank == 0 and model is not None:
+                    export_model(folder, model, self.tokenizer_path)
 
     # --- the log -------------------------------------------------------------------------------
 
     def log(self, event: str, **fields: Any) -> None:
         """A line in ``metrics.jsonl``, by the first rank."""
         if self.metrics:
-            self.metrics.write(event, **fields)
+            with self._telling_all():
+                self.metrics.write(event, **fields)
             self.progress.tell(event, fields)
-
-    def _report_start(self) -> None:
-        if self.step:
-            return  # the log says "resumed" instead
-        self.log(
-            "start",
-            step=0,
-            steps=self.job.steps,
-            objective=self.job.objective,
-            num_parameters=self.parallel.num_parameters,
-            device=str(self.device),
-            threads=torch.get_num_threads(),
-            processes=self.ranks.world,
-            records_too_long=self._num_too_long,
-            training_flops_per_token=self.meter.flops.of(1, 1),
-            peak_flops_per_second=self.meter.peak,
-        )
-
-    def _log_step(self, lr: float, means: dict[str, Tensor], grad_norm: Tensor) -> None:
-        self._check_finite()
-        self.log(
-            "step",
-            step=self.step,
-            steps=self.job.steps,
-            lr=lr,
-            grad_norm=float(grad_norm),
-            **{name: float(value) for name, value in means.items()},
-            tokens=sum(self.loader.tokens().values()),
-            **self.meter.look(self.job.steps - self.step, self.device),
-            **self.compute.recompiles(),
-        )
 
     def _check_finite(self) -> None:
         """Whatever is saved or reported is looked at first; one look for many steps keeps a GPU

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.options import FinetuneConfig
+from tasks.common.training_form import training_identity
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -66,6 +67,7 @@ class FinetuneParams(BaseModel):
 def identity(config: Any) -> dict[str, Any]:
     """What shapes the result of a stage whose configuration has a ``finetune``: nothing of that
     where every parameter is trained."""
-    values: dict[str, Any] = config.model_dump(mode="json", exclude={"finetune"})
+    values = training_identity(config)
+    del values["finetune"]
     settings = config.finetune.as_job()
     return values | ({"finetune": settings.to_json_dict()} if settings else {})

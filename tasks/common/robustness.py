@@ -46,6 +46,25 @@ class RobustnessConfig(BaseModel):
         description="Its decay, such as 0.999; the average becomes the model. Empty: none",
     )
 
+    def effective(self) -> dict[str, Any]:
+        """What of it shapes a result: nothing where every batch is taken and nothing averaged."""
+        guard: GuardConfig = self.job_fields()["guard"]
+        heeded: set[str] = set()
+        if guard.may_refuse:
+            heeded |= {"on_nonfinite", "on_spike", "max_skips_in_a_row"}
+        if self.on_spike != "ignore":
+            heeded |= {"spike_sigmas", "window_steps"}
+        if self.may_roll_back:
+            heeded |= {"rollback_batches"}
+        if self.ema_decay is not None:
+            heeded |= {"ema_decay"}
+        return self.model_dump(mode="json", include=heeded)
+
+    @property
+    def may_roll_back(self) -> bool:
+        """Whether training may return to an earlier checkpoint."""
+        return "rollback" in (self.on_nonfinite, self.on_spike)
+
     def job_fields(self) -> dict[str, Any]:
         """The fields of a ``TrainJob`` that this decides."""
         fields = self.model_dump()

@@ -20,15 +20,16 @@ from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import node, python_version
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.common.fanout import local_executor, map_pieces
 from tasks.common.funnel import Funnel
 from tasks.common.manifest import ArtifactRef, Identity, Manifest, Provenance
 from tasks.common.shard import count_rows
 from tasks.common.store import Artifact, Store, Workspace
+from tasks.common.training_machine import TrainingMachine
 
 PROVENANCE_TOOLS = (
     *("torch", "tokenizers", "pyarrow", "datasketch", "fasttext", "lightgbm"),
@@ -62,11 +63,22 @@ class Machine(BaseModel):
     num_training_processes: int = Field(
         1, ge=1, title="Training processes", description="That train together, one a GPU"
     )
+    training: TrainingMachine = TrainingMachine()
     connect_to: dict[str, str] = Field(
         default_factory=dict,
         title="Connect to",
         description="Advanced: host → address:port to use instead of asking DNS",
     )
+
+    @model_validator(mode="after")
+    def _processes_can_be_dealt_out(self) -> Self:
+        in_a_group = self.training.tensor * self.training.replicas
+        if self.num_training_processes % in_a_group:
+            raise ValueError(
+                f"num_training_processes={self.num_training_processes} cannot stand in groups of "
+                f"training.tensor × training.replicas = {in_a_group}: make it a multiple"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
     """
     folder = context.path / TRAIN_FOLDER
     folder.mkdir(exist_ok=True)
-    job = dataclasses.replace(job, out_dir=str(folder), device=context.machine.device)
+    job = _on_machine(job, folder, context)
     job_path = folder / JOB_NAME
     job_path.write_text(json.dumps(job.to_json_dict(), indent=1))
     listener = _Listener(context)
@@ -49,6 +49,7 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         on_event=listener,
         should_stop=context.should_stop,
         num_processes=context.machine.num_training_processes,
+        max_restarts=context.machine.training.max_restarts,
     )
     made = [path for name in ("final", TENSORBOARD_FOLDER) for path in (folder / name).rglob("*")]
     made += [folder / name for name in (METRICS_NAME, JOB_NAME)]
@@ -57,20 +58,37 @@ def train(context: StageContext, job: TrainJob) -> Outcome:
         for name in (METRICS_NAME, JOB_NAME):
             shutil.copyfile(folder / name, context.path / name)
         shutil.copytree(folder / TENSORBOARD_FOLDER, context.path / TENSORBOARD_FOLDER)
-    _tell(context)
-    return Outcome(metrics={k: v for k, v in listener.done.items() if k not in NOT_METRICS})
+    log = TrainingLog.read(context.path / METRICS_NAME)
+    _tell(context, log)
+    done = log.of_kept(listener.done)
+    return Outcome(metrics={k: v for k, v in done.items() if k not in NOT_METRICS})
+
+
+def _on_machine(job: TrainJob, folder: Path, context: StageContext) -> TrainJob:
+    """The job as it is done here."""
+    training = context.machine.training
+    prompts = job.sample_prompts
+    if prompts and training.tensor > 1:
+        context.log.warning("no samples: no process has the whole model (tensor parallel)")
+        prompts = []
+    return dataclasses.replace(
+        job,
+        out_dir=str(folder),
+        device=context.machine.device,
+        sample_prompts=prompts,
+        **training.job_fields(),
+    )
 
 
 def _num_bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _tell(context: StageContext) -> None:
+def _tell(context: StageContext, log: TrainingLog) -> None:
     """Leave the run as a plot and a summary, after what the stage said of its plan: its report
     shows both."""
     from tasks.common.training_plots import training_png  # matplotlib takes a second to import
 
-    log = TrainingLog.read(context.path / METRICS_NAME)
     (context.path / PLOT_NAME).write_bytes(training_png(log))
     summary = context.path / SUMMARY_NAME
     before = summary.read_text(encoding="utf-8") + "\n" if summary.exists() else ""

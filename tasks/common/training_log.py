@@ -13,7 +13,6 @@ from typing import Any, Self
 
 Event = dict[str, Any]
 
-_PER_GROUP = ("val_bits_per_byte_by_group", "val_loss_by_group")
 _MAX_ROWS = 40
 _MAX_SAMPLE_CHARS = 600
 
@@ -26,24 +25,32 @@ class TrainingLog:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """All lines of a file, but for steps that a rollback took back."""
+        """All lines of a file, but for what a rollback took back; rollbacks themselves stay."""
         lines = path.read_text(encoding="utf-8").split("\n")
         kept: list[Event] = []
         for event in (json.loads(line) for line in lines if line):
             if event["event"] == "rolled_back":
-                kept = [earlier for earlier in kept if earlier.get("step", 0) <= event["step"]]
+                kept = [e for e in kept if _outlives(e, event["step"])]
             kept.append(event)
         return cls(kept)
 
     def of(self, kind: str) -> list[Event]:
-        """Those of one kind, ``step``, ``eval``, ``samples`` …, but for what was rolled back."""
-        found: list[Event] = []
-        for event in self.events:
-            if event["event"] == "rolled_back" != kind:
-                found = [each for each in found if each["step"] <= event["step"]]
-            elif event["event"] == kind:
-                found.append(event)
-        return found
+        """Those of one kind: ``step``, ``eval``, ``samples`` …"""
+        return [event for event in self.events if event["event"] == kind]
+
+    def held_out(self, name: str = "loss") -> str:
+        """The field, in evaluations and at the end, of what is held out: of the model that is kept,
+        which is the average of the weights where there is one."""
+        of_average = f"val_ema_{name}"
+        return of_average if any(of_average in e for e in self.events) else f"val_{name}"
+
+    def of_kept(self, event: Event) -> Event:
+        """The same, with ``val_…`` what is held out of the model that is kept."""
+        plain = {name: value for name, value in event.items() if not name.startswith("val_ema_")}
+        names = {name for name in plain if name.startswith("val_")}
+        return plain | {
+            n: event.get(self.held_out(n.removeprefix("val_")), plain[n]) for n in names
+        }
 
     def last(self, kind: str) -> Event:
         """The last of a kind; empty where there is none."""
@@ -57,10 +64,11 @@ class TrainingLog:
 
     def by_group(self) -> tuple[str, list[tuple[int, dict[str, float]]]]:
         """What held-out groups are measured in, and (step, value of each group) by evaluation."""
-        for name in _PER_GROUP:
+        for unit in ("bits_per_byte", "loss"):
+            name = self.held_out(f"{unit}_by_group")
             found = [(e["step"], e[name]) for e in self.of("eval") if e.get(name)]
             if found:
-                return name.removeprefix("val_").removesuffix("_by_group").replace("_", " "), found
+                return unit.replace("_", " "), found
         return "", []
 
 
@@ -79,11 +87,14 @@ def summary_markdown(log: TrainingLog) -> str:
 
 def skipped_rows(log: TrainingLog) -> list[str]:
     """The batches of which no update was made, as a Markdown table, where there are any."""
-    skipped, back = log.of("skipped"), log.of("rolled_back")
-    if not skipped:
+    skipped, done = log.of("skipped"), log.last("done")
+    num_skipped = done.get("skipped_batches", len(skipped))
+    num_back = done.get("rollbacks", len(log.of("rolled_back")))
+    if not num_skipped:
         return []
+    after = f", after {num_back} rollback{'s' * (num_back != 1)}" if num_back else ""
     rows = [
-        f"Of {len(skipped)} batches no update was made, after {len(back)} rollbacks; "
+        f"Of {num_skipped} batch{'es' * (num_skipped != 1)} no update was made{after}; "
         "`bloomery lineage ARTIFACT --skipped` lists their documents.",
         "",
         "| step | documents | why |",
@@ -135,10 +146,10 @@ def _sentence(log: TrainingLog) -> str:
         return ""
     seen = sum(done.get("tokens", {}).values())
     told = [f"{done['step']:,} steps on {seen:,} tokens"]
-    if "val_loss" in done:
-        bits = done.get("val_bits_per_byte")
+    if (loss := done.get(log.held_out())) is not None:
+        bits = done.get(log.held_out("bits_per_byte"))
         in_bytes = f" ({bits:.3f} bits per byte)" if bits else ""
-        told.append(f"held-out loss {done['val_loss']:.3f} nats{in_bytes}")
+        told.append(f"held-out loss {loss:.3f} nats{in_bytes}")
     for field, text in (
         ("tokens_per_second", "{:,.0f} tokens a second"),
         ("mfu", "MFU {:.1%}"),
@@ -149,6 +160,11 @@ def _sentence(log: TrainingLog) -> str:
     if peak := log.last("step").get("peak_memory_bytes"):
         told.append(f"{peak / 2**20:,.0f} MiB at peak")
     return "; ".join(told) + "."
+
+
+def _outlives(event: Event, step: int) -> bool:
+    """Whether an event still holds after a return to ``step``; that there was a return does."""
+    return event["event"] == "rolled_back" or event.get("step", 0) <= step
 
 
 def _stop_sentence(log: TrainingLog) -> str:

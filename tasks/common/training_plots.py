@@ -35,7 +35,7 @@ def training_png(log: TrainingLog) -> bytes:
 def losses(axis: Any, log: TrainingLog) -> None:
     """Training and held-out loss, and where the model that is kept was."""
     _line(axis, log, "step", "loss", color=ASH, lw=0.8, label="training")
-    _line(axis, log, "eval", "val_loss", color=EMBER, marker="o", ms=3, label="held out")
+    _line(axis, log, "eval", log.held_out(), color=EMBER, marker="o", ms=3, label="held out")
     best = log.last("done").get("best_step")
     if best is not None:
         axis.axvline(best, color=IRON, ls="--", lw=1, label="kept")

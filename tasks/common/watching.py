@@ -40,6 +40,13 @@ class WatchOptions(BaseModel):
         48, ge=0, le=1024, title="Sample length, tokens", description="0: no samples"
     )
 
+    def effective(self) -> dict[str, Any]:
+        """What of it shapes a result or its samples."""
+        ignored = {"early_stop_min_delta"} if self.early_stop_patience is None else set()
+        if not self.sample_tokens:
+            ignored |= {"sample_prompts"}
+        return self.model_dump(mode="json", exclude=ignored)
+
 
 def watch_settings(options: WatchOptions, prompts: Sequence[str]) -> dict[str, Any]:
     """Fields of a ``TrainJob``; ``prompts`` are taken where the options name none."""

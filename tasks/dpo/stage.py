@@ -34,6 +34,7 @@ def run(context: StageContext, config: DpoConfig) -> Outcome:
         dpo_beta=config.beta,
         dpo_sft_weight=config.sft_weight,
         seed=config.seed,
+        precision=config.precision,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
         **config.robustness.job_fields(),

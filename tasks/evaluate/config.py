@@ -1,6 +1,6 @@
 """What is measured of a model."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,13 +10,14 @@ class NeedleOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Needles in a haystack")
 
-    lengths: list[int] = Field(
+    lengths: list[Annotated[int, Field(ge=1)]] = Field(
         default_factory=list,
         title="Lengths, tokens",
         description="Of the texts, each at most the model's context; empty: not asked",
     )
-    depths: list[float] = Field(
+    depths: list[Annotated[float, Field(ge=0, le=1)]] = Field(
         default=[0.0, 0.25, 0.5, 0.75, 1.0],
+        min_length=1,
         title="Depths",
         description="Where the fact stands: 0 at the beginning of the text, 1 at its end",
     )
@@ -41,10 +42,25 @@ class EvaluateConfig(BaseModel):
     max_answers: int = Field(
         200, ge=1, title="Free answers", description="Questions answered for the comparison"
     )
-    max_new_tokens: int = Field(96, ge=1, title="Longest answer, tokens")
+    max_new_tokens: int = Field(
+        96, ge=1, title="Longest answer, tokens", description="Where a free answer is cut off"
+    )
     temperature: float = Field(
         0.0, ge=0, le=2, title="Temperature", description="0 takes the likeliest token"
     )
-    max_validation_tokens: int = Field(200_000, ge=1, title="Validation tokens")
+    max_validation_tokens: int = Field(
+        200_000,
+        ge=1,
+        title="Validation tokens",
+        description="Of held-out text that bits per byte are measured on, at most; each group's "
+        "part is as large as in all of it",
+    )
     needle: NeedleOptions = NeedleOptions()
-    seed: int = Field(0, ge=0, title="Seed")
+    seed: int = Field(
+        0, ge=0, title="Seed", description="Of sampled answers and of the facts that are hidden"
+    )
+
+    def effective(self) -> dict[str, Any]:
+        """What of it shapes the measurements: needles only where they are asked for."""
+        ignored = set() if self.needle.lengths else {"needle"}
+        return self.model_dump(mode="json", exclude=ignored)

@@ -225,8 +225,9 @@ def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 STAGE = Stage(
     name="evaluate",
-    version=5,
+    version=6,
     config=EvaluateConfig,
     inputs=("checkpoint", "tokens", "instructions"),
     run=run,
+    identity=EvaluateConfig.effective,
 )

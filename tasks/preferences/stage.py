@@ -112,7 +112,7 @@ def _with_references(
 
 STAGE = Stage(
     name="preferences",
-    version=3,
+    version=4,
     config=PreferencesConfig,
     inputs=("checkpoint", "instructions"),
     run=run,

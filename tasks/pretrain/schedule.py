@@ -10,9 +10,7 @@ from typing import NamedTuple
 
 from model.options import OptimConfig
 from model.schedule import learning_rate
-from tasks.pretrain.config import PretrainConfig
-
-NEAR_SHARE = 0.01  # of the steps: a decay that begins so near a phase begins with it
+from tasks.pretrain.config import NEAR_SHARE, PretrainConfig
 
 
 class Phase(NamedTuple):

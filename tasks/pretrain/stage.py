@@ -55,6 +55,7 @@ def run(context: StageContext, config: PretrainConfig) -> Outcome:
         z_loss=config.loss.z_loss,
         optim=optim,
         seed=config.seed,
+        precision=config.precision,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
         **config.robustness.job_fields(),

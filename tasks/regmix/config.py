@@ -23,7 +23,7 @@ class RegmixConfig(BaseModel):
         48, ge=10, title="Proxy runs", description="About ten a group, better more than fewer"
     )
     model: Literal["llama-tiny", "llama-demo"] = Field(
-        "llama-tiny", title="Proxy model", description="A named shape; see model/config.py"
+        "llama-tiny", title="Proxy model", description="A named shape; see model/architectures.py"
     )
     steps: int = Field(
         600,

@@ -253,4 +253,4 @@ def _summary(
     return "\n".join(lines) + "\n"
 
 
-STAGE = Stage(name="regmix", version=2, config=RegmixConfig, inputs=("tokens",), run=run)
+STAGE = Stage(name="regmix", version=3, config=RegmixConfig, inputs=("tokens",), run=run)

@@ -98,7 +98,7 @@ def training_table(logs: Mapping[str, TrainingLog]) -> list[Values]:
                 "best_step": done.get("best_step"),
                 "stopped_early": done.get("stopped_early", False),
                 "tokens": sum(done.get("tokens", {}).values()),
-                "val_loss": done.get("val_loss"),
+                "val_loss": done.get(log.held_out()),
                 # The median of the speeds that were logged: all tokens over the last attempt's time
                 # would count what earlier attempts trained.
                 "tokens_per_second": log.usual("tokens_per_second") or 0.0,

@@ -32,6 +32,7 @@ def run(context: StageContext, config: SftConfig) -> Outcome:
             lr=config.lr, warmup_steps=config.warmup_steps, weight_decay=config.weight_decay
         ),
         seed=config.seed,
+        precision=config.precision,
         eval_every_steps=config.eval_every_steps,
         eval_batches=config.eval_batches,
         **config.robustness.job_fields(),

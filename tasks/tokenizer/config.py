@@ -1,8 +1,8 @@
 """What a tokenizer is made like."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TokenizerConfig(BaseModel):
@@ -36,3 +36,11 @@ class TokenizerConfig(BaseModel):
     split_digits: bool = Field(
         True, title="Split digits", description="One token a digit, so that numbers read alike"
     )
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self) -> Self:
+        if self.adopt and self.kind == "bytes":
+            raise ValueError(
+                "adopt brings a tokenizer, kind=bytes makes one: leave out one of the two"
+            )
+        return self

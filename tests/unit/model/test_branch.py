@@ -49,6 +49,16 @@ def test_a_branch_is_the_run_that_had_meant_to_end_so_from_the_beginning(stable,
     assert fall == {step: rates(tmp_path / "whole")[step] for step in fall}
 
 
+def test_a_branch_has_a_log_of_its_own_that_says_how_it_starts(stable, tmp_path):
+    halves = branch(stable, tmp_path / "branch")
+    assert train(halves, lambda: True) == "stopped"
+    train(halves)
+    lines = (tmp_path / "branch" / "metrics.jsonl").read_text().splitlines()
+    events = [(e["event"], e["step"]) for e in map(json.loads, lines) if e["event"] != "checkpoint"]
+    told = [("step", 7), ("resumed", 7), ("step", 8), ("step", 9), ("step", 10), ("eval", 10)]
+    assert events == [("start", 6), *told, ("done", 10)]
+
+
 def test_a_branch_cut_short_goes_on_with_its_own_checkpoint(stable, tmp_path):
     train(branch(stable, tmp_path / "whole"))
     halves = branch(stable, tmp_path / "halves")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from model import elastic, launch
 from model.options import OptimConfig
-from model.process import EventTail, run_job
+from model.process import EventTail, TrainingStopped, run_job
 from model.trainer import train
 from tests.ranks import run_ranks
 from tests.unit.model.test_process import is_running, last_step, trainers_of, wait_for
@@ -112,6 +112,62 @@ def test_stopped_on_two_ranks_a_run_goes_on_with_one(make_job, write_job, tmp_pa
     )
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=0, atol=5e-5)
+
+
+@pytest.mark.timeout(120)
+def test_no_trainer_is_left_running_not_even_one_that_hears_nothing(make_job, write_job):
+    """One rank stands still, so that the other waits for it inside of a step."""
+    job = make_job("pretrain", steps=100_000, eval_every_steps=100_000)
+    path, stopped = write_job(job), []
+
+    def ask_to_stop() -> bool:
+        if last_step(job) >= 3 and not stopped:
+            stopped.extend(pid for pid in trainers_of(path) if rank_of(pid) == "1")
+            os.kill(stopped[0], signal.SIGSTOP)
+        return bool(stopped)
+
+    with pytest.raises(TrainingStopped):
+        run_job(path, should_stop=ask_to_stop, num_processes=2, grace_seconds=2)
+    assert trainers_of(path) == []
+
+
+@pytest.mark.timeout(120)
+def test_ranks_end_when_torchrun_is_killed(make_job, write_job, monkeypatch):
+    """The one that stands still hears nothing, the other hangs: nobody is left to end them."""
+    job = make_job("pretrain", steps=100_000, eval_every_steps=100_000)
+    path = write_job(job)
+    code = f"from model import launch; launch.ORPHAN_SECONDS = 1; launch.main([{str(path)!r}])"
+    monkeypatch.setenv("BLOOMERY_VERDICT_PATH", str(path.with_name("verdict")))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    rank = [sys.executable, "-c", code]
+    agent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.run({rank!r})"], cwd=ROOT
+    )
+    wait_for(lambda: last_step(job) >= 3)
+    (pid,) = (pid for pid in trainers_of(path) if pid != agent.pid)
+    os.kill(pid, signal.SIGSTOP)  # it hears nothing
+    agent.kill()
+    agent.wait()
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: not is_running(pid))
+
+
+def test_ranks_share_the_cores(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("model.threads.own_cores", lambda: 9)
+    monkeypatch.setattr("torch.distributed.run.run", lambda _: told.update(os.environ))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    elastic.run_ranks(tmp_path / "job.json", elastic.RanksWanted(num_processes=4))
+    assert told["OMP_NUM_THREADS"] == "2"
+
+
+def test_a_bad_job_is_one_line_however_many_ranks_find_out(make_job, write_job):
+    path = write_job(make_job("pretrain", tokenizer="/nowhere/tokenizer.json"))
+    with pytest.raises(RuntimeError, match="exit code 2") as failed:
+        run_job(path, num_processes=2)
+    assert str(failed.value).count("error: ") == 1
 
 
 def test_a_rank_that_ends_of_its_own_accord_is_not_started_again(tmp_path, monkeypatch):

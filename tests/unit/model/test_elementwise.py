@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.elementwise import RmsNorm, rotate, silu_gate
+from model.elementwise import LayerNorm, RmsNorm, rotate, silu_gate
 
 
 def silu_formula(x):
@@ -85,3 +85,18 @@ def test_half_precision_goes_the_plain_way(name):
 def test_the_norm_is_torch_s_too():
     x, gain = torch.randn(3, 8), torch.randn(8)
     torch.testing.assert_close(norm(x, gain), F.rms_norm(x, (8,), gain, 1e-5))
+
+
+@pytest.mark.parametrize("kind", [RmsNorm, LayerNorm])
+@pytest.mark.parametrize(("of_x", "of_gain"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_norms_read_gains_of_another_type(kind, of_x, of_gain):
+    """As shards bring them, and as autocast leaves them: neither is rounded to the other's."""
+    of_x, of_gain = getattr(torch, of_x), getattr(torch, of_gain)
+    module = kind(8, eps=1e-5).to(of_gain)
+    torch.nn.init.normal_(module.weight)
+    x = torch.randn(4, 8).to(of_x)
+    wanted = kind(8, eps=1e-5).float()
+    wanted.load_state_dict(module.state_dict())
+    bounds = {"rtol": 1e-5, "atol": 1e-5} if of_x == torch.float32 else {"rtol": 0.01, "atol": 0.01}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(module(x).float(), wanted(x.float()), **bounds)

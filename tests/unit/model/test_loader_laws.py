@@ -8,7 +8,7 @@ import torch
 
 from model.batches import TokenBatch, shuffled
 from model.distributed import Ranks, mesh_sizes
-from model.job import ParallelConfig
+from model.options import ParallelConfig
 from model.parallel import ParallelModel
 
 LARGEST = 10_000

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from model import gradient_sum
 from model.architectures import EncoderConfig, LstmConfig, ModelConfig
+from model.devices import pick_device
 from model.distributed import mesh_sizes
 from model.job import TrainJob
 from model.language_model import make_model
@@ -135,3 +136,14 @@ def test_what_cannot_be_shared_out_is_refused_with_the_remedy(tiny):
     for config, kind in ((LSTM, "lstm"), (BERT, "encoder")):
         with pytest.raises(ValueError, match=f"not {kind}s"):
             split_over_ranks(make_model(config), TensorGroup(None, 0, 2))
+
+
+def test_fp8_needs_whole_blocks(make_job):
+    with pytest.raises(ValueError, match=r"fp8 needs blocks that are whole .* got 2"):
+        make_job("pretrain", precision="fp8", parallel=ParallelConfig(tensor=2))
+
+
+def test_a_named_gpu_is_not_for_several_ranks(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"cuda:0.* one GPU for several processes"):
+        pick_device("cuda:0")

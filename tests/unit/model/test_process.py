@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,53 @@ def test_a_bad_job_is_one_line_and_exit_2(tmp_path, capsys, monkeypatch, content
     error = capsys.readouterr().err
     assert complaint in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def run_here(monkeypatch, write_job, capsys):
+    """A job in this process: its exit code, and what it says on stderr."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(job) -> tuple[int, str]:
+        return launch.main([str(write_job(job))]), capsys.readouterr().err
+
+    return run
+
+
+def test_an_out_dir_that_is_none_is_one_line_and_exit_2(make_job, run_here, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, error = run_here(make_job("pretrain", out_dir=str(tmp_path / "file")))
+    assert code == launch.EXIT_BAD_JOB
+    assert str(tmp_path / "file") in error
+    assert error.count("error: ") == 1
+    assert "Traceback" not in error
+
+
+def test_what_a_user_can_mend_on_the_way_is_one_line_and_exit_2(make_job, run_here):
+    job = make_job("pretrain", early_stop_patience=3)
+    assert run_here(job)[0] == 0
+    shutil.rmtree(Path(job.out_dir) / "best")
+    code, error = run_here(job)
+    assert code == launch.EXIT_BAD_JOB
+    assert "the best model of this run, is gone" in error
+    assert "Traceback" not in error
+
+
+def test_a_bug_is_a_traceback(make_job, run_here, monkeypatch):
+    monkeypatch.setattr("model.trainer.learning_rate", lambda *_: int("a bug"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_here(make_job("pretrain"))
+
+
+def test_whoever_asks_three_times_does_not_wait(monkeypatch):
+    handlers = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    stop = launch.StopSignal()
+    handlers[signal.SIGINT](signal.SIGINT, None)
+    assert stop()
+    assert handlers[signal.SIGINT] == stop._on_signal
+    handlers[signal.SIGINT](signal.SIGINT, None)
+    assert handlers[signal.SIGINT] == signal.SIG_DFL
 
 
 def test_two_processes_take_the_step_that_one_takes(make_job, write_job, tmp_path):

@@ -182,3 +182,41 @@ def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(make_job, replace,
         (path / "config.json").unlink()
     with pytest.raises(ValueError, match=r"is whole .*config\.json is missing.*start from the beg"):
         Trainer(job)
+
+
+def test_a_stop_saves_before_it_evaluates_and_whoever_goes_on_makes_up_for_it(
+    make_job, tmp_path, monkeypatch
+):
+    settings = {"early_stop_patience": 2, "early_stop_min_delta": 10.0, "eval_every_steps": 2}
+    calm, stopped = (
+        make_job("pretrain", out_dir=str(tmp_path / name), sample_prompts=["ash"], **settings)
+        for name in ("calm", "stopped")
+    )
+    train(calm)
+    with monkeypatch.context() as patch:
+        patch.setattr("model.evaluation.evaluate", lambda trainer: pytest.fail("no time for that"))
+        assert train(stopped, [True, False].pop) == "stopped"
+    assert train(stopped, [True, False].pop) == "stopped"  # at step 4, where it owes another
+    for _ in range(2):  # and when all is done, it says nothing twice
+        assert train(stopped) == "done"
+        told = [
+            [event for event in logged(job) if event["event"] in ("eval", "samples", "early_stop")]
+            for job in (calm, stopped)
+        ]
+        assert told[0] == told[1]
+        assert [event["step"] for event in told[0] if event["event"] == "eval"] == [2, 4, 6]
+    names = [tmp_path / name / "final" / "model.safetensors" for name in ("calm", "stopped")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def logged(job) -> list[dict]:
+    lines = (Path(job.out_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_an_export_on_the_way_draws_nothing_from_training(make_job, tmp_path):
+    trainer = Trainer(make_job("sft", finetune=FinetuneConfig(rank=2, dropout=0.5)))
+    before = torch.get_rng_state()
+    trainer._export(tmp_path / "exported")
+    trainer.close()
+    assert torch.equal(before, torch.get_rng_state())

@@ -98,3 +98,11 @@ def test_a_resumed_run_keeps_its_threads_and_the_log_tells_them(make_job):
     assert torch.get_num_threads() == 2
     Trainer(make_job("pretrain", steps=2, threads=1)).close()
     assert torch.get_num_threads() == 1
+
+
+def test_a_cpu_s_peak_is_that_of_the_threads_that_train(make_job, monkeypatch):
+    monkeypatch.setattr("model.flops.measured_peak", lambda num_threads: 1e9 * num_threads)
+    torch.set_num_threads(1)
+    trainer = Trainer(make_job("pretrain", threads=2))
+    trainer.close()
+    assert trainer.meter.peak == 2e9

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel
 from tokenizers import Tokenizer
 
 from model.architectures import PRESETS, ModelConfig
@@ -14,7 +15,13 @@ from model.checkpoint import export_model, load_model
 from model.decoder import Decoder
 from model.schedule import learning_rate
 from model.tokens import TokenWriter
-from tasks.common.stage import Outcome, materialise
+from tasks.common.finetune import FinetuneParams
+from tasks.common.robustness import RobustnessConfig
+from tasks.common.stage import Machine, Outcome, materialise
+from tasks.common.training_machine import TrainingMachine
+from tasks.common.watching import WatchOptions
+from tasks.dpo.config import DpoConfig
+from tasks.evaluate.config import EvaluateConfig, NeedleOptions
 from tasks.pretrain import stage as pretrain
 from tasks.pretrain.config import (
     MODELS,
@@ -23,6 +30,8 @@ from tasks.pretrain.config import (
     PretrainConfig,
     StartOptions,
 )
+from tasks.pretrain.start import check_folder
+from tasks.sft.config import SftConfig
 from tasks.tokenizer.bpe import train_bpe
 from tasks.tokenizer.config import TokenizerConfig
 from tasks.tokenizer.stage import STAGE as TOKENIZER
@@ -30,6 +39,11 @@ from tests.stages import given
 from tests.unit.posttraining.checkpoint import COPY, Folder
 
 TEXT = "iron and coal and the flux in the kiln make bloom and ash and ember "
+FORMS = (
+    *(PretrainConfig, OptimizerOptions, LossOptions, StartOptions, SftConfig, DpoConfig),
+    *(FinetuneParams, RobustnessConfig, WatchOptions, EvaluateConfig, NeedleOptions, Machine),
+    TrainingMachine,
+)
 SIZES = {"steps": 2, "batch_size": 2, "seq_len": 32, "warmup_steps": 1, "eval_batches": 1}
 
 
@@ -149,8 +163,20 @@ def test_a_longer_context_is_asked_for_by_name(base, shards, machine, jobs):
     with pytest.raises(ValueError, match=r"exceeds .* 32 tokens: set start\.positions"):
         run(machine, shards, from_folder(base, seq_len=64))
     run(machine, shards, from_folder(base, seq_len=64, positions="yarn"))
-    run(machine, shards, from_folder(base, seq_len=16, positions="yarn"))
+    run(machine, shards, from_folder(base, seq_len=16))
     assert [job.context and job.context.max_seq_len for job in jobs] == [64, None]
+    with pytest.raises(ValueError, match=r"stretches a context, but seq_len=16 is within"):
+        run(machine, shards, from_folder(base, seq_len=16, positions="yarn"))
+
+
+def test_weights_that_are_cut_short_are_said_before_any_work(base):
+    path = base / "model.safetensors"
+    whole = path.read_bytes()
+    check_folder(str(base))
+    for part in (whole[:-1], whole[:20], b"", b"\xff" * 40):
+        path.write_bytes(part)
+        with pytest.raises(ValueError, match="cut short"):
+            check_folder(str(base))
 
 
 def test_every_option_reaches_the_engine(shards, machine, jobs):
@@ -178,12 +204,6 @@ def test_every_option_reaches_the_engine(shards, machine, jobs):
     assert job.model.width_base == 64
 
 
-def test_a_base_width_is_for_transformers(shards, machine, jobs):
-    config = PretrainConfig(**SIZES, model="lstm-demo", optimizer={"width_base": 64})
-    with pytest.raises(ValueError, match="width_base is for transformers"):
-        run(machine, shards, config)
-
-
 def test_the_form_offers_the_models_that_there_are():
     field = PretrainConfig.model_json_schema()["properties"]["model"]
     assert field["enum"] == MODELS
@@ -194,10 +214,15 @@ def test_the_form_offers_the_models_that_there_are():
 
 
 def test_every_field_of_the_form_has_a_title():
-    for form in (PretrainConfig, OptimizerOptions, LossOptions, StartOptions):
+    for form in FORMS:
         assert form.model_config["title"]
         for name, field in form.model_fields.items():
-            assert field.title or name in ("optimizer", "loss", "start")
+            assert field.title or is_group(field), (form, name)
+            assert field.description or is_group(field), (form, name)
+
+
+def is_group(field) -> bool:
+    return isinstance(field.default, BaseModel) and bool(field.default.model_config["title"])
 
 
 def test_two_models_to_start_from_are_one_too_many():

@@ -12,11 +12,13 @@ from model.architectures import ModelConfig
 from model.chat import prepare_tokenizer
 from model.language_model import make_model
 from tasks.common.report_markdown import plots_of, stage_markdown
+from tasks.common.robustness import RobustnessConfig
 from tasks.common.stage import materialise
 from tasks.common.store import Store
-from tasks.common.training_log import TrainingLog, summary_markdown
+from tasks.common.training_log import TrainingLog, skipped_rows, summary_markdown
 from tasks.common.training_plots import training_png
 from tasks.common.watching import WatchOptions, first_questions, watch_settings
+from tasks.report.gather import training_table
 from tasks.sft.config import SftConfig
 from tasks.sft.stage import STAGE as SFT
 from tasks.tokenizer.bpe import train_bpe
@@ -90,6 +92,43 @@ def test_steps_that_were_taken_back_are_not_told(tmp_path):
     ]
 
 
+def test_an_averaged_model_is_told_by_the_averages_numbers(tmp_path):
+    averaged = []
+    for event in EVENTS:
+        own = {k.replace("val_", "val_ema_"): v for k, v in event.items() if k.startswith("val_")}
+        averaged.append({k: 9.0 if k == "val_loss" else v for k, v in event.items()} | own)
+        for name in ("val_bits_per_byte", "val_bits_per_byte_by_group"):
+            averaged[-1].pop(name, None)
+    log = TrainingLog(averaged)
+    plain = TrainingLog(EVENTS)
+    assert summary_markdown(log) == summary_markdown(plain)
+    (row,), (same,) = (training_table({"pretrain": each}) for each in (log, plain))
+    assert row == same
+    assert training_png(log) == training_png(plain)
+    assert log.of_kept(log.last("done"))["val_loss"] == 1.5
+
+
+def test_rollbacks_are_counted_as_the_engine_counts_them(tmp_path):
+    skipped = {"event": "skipped", "why": "a leap", "documents": {"a.bin": [1]}}
+    events = [
+        {"event": "rolled_back", "step": 4, "from_step": 6},
+        {**skipped, "step": 5},
+        {"event": "rolled_back", "step": 2, "from_step": 8},
+        {**skipped, "step": 5},
+        {"event": "done", "step": 9, "rollbacks": 2, "skipped_batches": 1},
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    log = TrainingLog.read(path)
+    assert len(log.of("rolled_back")) == 2
+    assert skipped_rows(log)[0].startswith("Of 1 batch no update was made, after 2 rollbacks; ")
+    path.write_text("".join(json.dumps(event) + "\n" for event in events[:2]))
+    assert (
+        "Of 1 batch no update was made, after 1 rollback; "
+        in skipped_rows(TrainingLog.read(path))[0]
+    )
+
+
 def test_the_same_log_is_the_same_picture():
     pictures = [training_png(TrainingLog(EVENTS)) for _ in range(2)]
     assert pictures[0] == pictures[1]
@@ -125,8 +164,8 @@ def checkpoint(machine):
 
 
 @pytest.fixture
-def tuned(machine, tmp_path, checkpoint):
-    """A model fine-tuned on answers that cannot be learned, until it overfits."""
+def instructions(machine, tmp_path):
+    """Conversations whose answers cannot be learned."""
     folder = tmp_path / "instructions"
     folder.mkdir()
     for name, numbers in (("train", range(8)), ("validation", range(100, 108))):
@@ -142,15 +181,35 @@ def tuned(machine, tmp_path, checkpoint):
         )
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (folder / f"sft-{name}.jsonl").write_text(lines)
+    return materialise(COPY, Folder(path=str(folder)), {}, machine)[0].ref
+
+
+@pytest.fixture
+def tuned(machine, checkpoint, instructions):
+    """A model fine-tuned until it overfits."""
     config = SftConfig(
         **{"steps": 400, "batch_size": 4, "max_tokens": 32, "lr": 0.02, "warmup_steps": 0},
         eval_every_steps=5,
         watch=WatchOptions(early_stop_patience=2, sample_tokens=4),
     )
-    given, _ = materialise(COPY, Folder(path=str(folder)), {}, machine)
-    inputs = {"checkpoint": [checkpoint], "instructions": [given.ref]}
+    inputs = {"checkpoint": [checkpoint], "instructions": [instructions]}
     manifest, _ = materialise(SFT, config, inputs, machine)
     return manifest, Store(machine.store).open(manifest.ref)
+
+
+def test_the_metrics_of_an_averaged_model_are_its_own(machine, checkpoint, instructions):
+    config = SftConfig(
+        **{"steps": 6, "batch_size": 4, "max_tokens": 32, "lr": 0.02, "warmup_steps": 0},
+        eval_every_steps=3,
+        robustness=RobustnessConfig(ema_decay=0.9),
+    )
+    inputs = {"checkpoint": [checkpoint], "instructions": [instructions]}
+    manifest, _ = materialise(SFT, config, inputs, machine)
+    artifact = Store(machine.store).open(manifest.ref)
+    done = TrainingLog.read(artifact.fetch("metrics.jsonl")).last("done")
+    assert manifest.metrics["val_loss"] == done["val_ema_loss"] != done["val_loss"]
+    assert f"held-out loss {done['val_ema_loss']:.3f}" in artifact.fetch("summary.md").read_text()
+    assert not any(name.startswith("val_ema_") for name in manifest.metrics)
 
 
 def test_a_stage_that_stopped_early_says_so_and_can_be_tried_at_other_rates(
