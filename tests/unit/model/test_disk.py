@@ -177,7 +177,7 @@ def test_a_run_on_a_full_disk_ends_with_3_and_its_user_is_told(small_disk, make_
     assert [p.name for p in sorted(folder.iterdir())] == ["step-00000002", "step-00000004"]
     assert latest_checkpoint(folder).name == "step-00000004"
     subprocess.run(["mount", "-o", f"remount,size={8 * one}", str(disk)], check=True)
-    run_job(path)
+    train(job)
     finals = [Path(j.out_dir) / "final" / "model.safetensors" for j in (calm, job)]
     assert finals[0].read_bytes() == finals[1].read_bytes()
 

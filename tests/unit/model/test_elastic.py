@@ -103,7 +103,7 @@ def test_stopped_on_two_ranks_a_run_goes_on_with_one(make_job, write_job, tmp_pa
         end(process)
     (saved,) = (tmp_path / "stopped" / "checkpoints").glob("step-*")
     stopped_at = int(saved.name.removeprefix("step-"))
-    assert stopped_at == last_step(job) < 50
+    assert stopped_at == last_step(job)
     calm = make_job("sft", out_dir=str(tmp_path / "calm"), **settings)
     for each in (job, calm):
         train(replace(each, steps=stopped_at + 3))

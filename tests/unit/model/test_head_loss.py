@@ -1,6 +1,5 @@
 """The fused head: autograd's own loss and gradients, and never all logits at once."""
 
-import math
 import subprocess
 import sys
 
@@ -99,9 +98,9 @@ torch.set_num_threads(1)
 def peak_kib():
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-hidden = torch.randn(4096, 32).requires_grad_()
+hidden = torch.randn(2048, 32).requires_grad_()
 weight = torch.randn(32_768, 32).requires_grad_()
-targets = torch.randint(32_768, (4096,))
+targets = torch.randint(32_768, (2048,))
 before = peak_kib()
 if sys.argv[1] == "fused":
     head_loss(hidden, weight, targets).backward()
@@ -118,10 +117,9 @@ def test_logits_are_never_held_whole():
         )
         return int(done.stdout) / 1024
 
-    logits_mib = 4096 * 32_768 * 4 / 2**20
+    logits_mib = 2048 * 32_768 * 4 / 2**20
     assert peak_mib("plain") > logits_mib
     assert peak_mib("fused") < 0.2 * logits_mib
-    assert math.isclose(logits_mib, 512)
 
 
 def test_a_target_too_unlikely_for_a_float_has_its_exact_loss():
