@@ -164,11 +164,11 @@ def test_fp8_without_torchao_says_what_to_install(make_job):
 def graphs(monkeypatch):
     """Counts what is compiled, by tracing alone: making kernels of it takes minutes on a CPU."""
     torch._dynamo.reset()
-    head_loss._compiled_chunk_loss.cache_clear()
+    head_loss._compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     before = compute.num_compiled_graphs()
     yield lambda: compute.num_compiled_graphs() - before
-    head_loss._compiled_chunk_loss.cache_clear()
+    head_loss._compiled.cache_clear()
     torch._dynamo.reset()
 
 
