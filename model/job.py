@@ -166,11 +166,28 @@ class TrainJob(JsonConfig):
     heartbeat_timeout_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_beginning()
+        self._check_objective()
+        self._check_schedule()
+        self._check_early_stop()
+        self._check_samples()
+        self._check_parallel()
+
+    def _check_numbers(self) -> None:
         for name in ("steps", "seq_len", "batch_size", "eval_every_steps", "log_every_steps"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         for name in ("micro_batch_size", "eval_batches", "threads", "checkpoint_every_steps"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} must be at least 1, or null", value)
+        require((self.prefetch_batches or 0) >= 0, "prefetch_batches: not negative", None)
+        for name in ("peak_tflops", "checkpoint_every_seconds", "heartbeat_timeout_seconds"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name} must be positive, or null", value)
+        decay = self.ema_decay
+        require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
+
+    def _check_beginning(self) -> None:
         require(
             (self.model is None) != (self.init_from is None),
             "give exactly one of model and init_from",
@@ -183,12 +200,6 @@ class TrainJob(JsonConfig):
                 f"seq_len must not exceed the model's max_seq_len = {self.model.max_seq_len}",
                 self.seq_len,
             )
-        wanted = _data_kind(self.objective)
-        require(
-            isinstance(self.data, wanted),
-            f"objective {self.objective!r} needs {wanted.__name__} as data",
-            type(self.data).__name__,
-        )
         if self.finetune:
             require(self.init_from is not None, "finetune needs init_from, a model to freeze", None)
         require(
@@ -196,6 +207,34 @@ class TrainJob(JsonConfig):
             "branch_from is for pretraining",
             self.objective,
         )
+        if self.context:
+            require(
+                self.init_from is not None and self.finetune is None,
+                "context needs init_from, a model to lengthen, and trains all of it",
+                self.finetune,
+            )
+
+    def _check_objective(self) -> None:
+        wanted = _data_kind(self.objective)
+        require(
+            isinstance(self.data, wanted),
+            f"objective {self.objective!r} needs {wanted.__name__} as data",
+            type(self.data).__name__,
+        )
+        is_mlm = self.objective == "mlm"
+        require(is_mlm or not self.whole_words, "whole_words is for mlm", self.objective)
+        require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
+        require(
+            self.z_loss == 0 or self.objective in ("pretrain", "sft"),
+            "z_loss is for pretrain and sft",
+            self.objective,
+        )
+        if self.objective == "dpo":
+            require(self.init_from is not None, "dpo needs init_from: its reference", None)
+        require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
+        require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)
+
+    def _check_schedule(self) -> None:
         first = self.optim.wsd_first_decay_step
         require(
             self.optim.decay != "wsd" or first is None or first < self.steps,
@@ -206,20 +245,8 @@ class TrainJob(JsonConfig):
         if isinstance(self.data, PretrainData) and self.data.phases:
             last = self.data.phases[-1].first_step
             require(last < self.steps, f"a phase must begin within the {self.steps} steps", last)
-        if self.context:
-            require(
-                self.init_from is not None and self.finetune is None,
-                "context needs init_from, a model to lengthen, and trains all of it",
-                self.finetune,
-            )
-        if self.objective == "dpo":
-            require(self.init_from is not None, "dpo needs init_from: its reference", None)
-        is_mlm = self.objective == "mlm"
-        require(is_mlm or not self.whole_words, "whole_words is for mlm", self.objective)
-        require((self.prefetch_batches or 0) >= 0, "prefetch_batches: not negative", None)
-        for name in ("peak_tflops", "checkpoint_every_seconds", "heartbeat_timeout_seconds"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"{name} must be positive, or null", value)
+
+    def _check_early_stop(self) -> None:
         if self.early_stop_patience is not None:
             require(
                 self.early_stop_patience >= 1,
@@ -234,6 +261,8 @@ class TrainJob(JsonConfig):
                 self.early_stop_patience,
             )
         require(self.early_stop_min_delta >= 0, "early_stop_min_delta: not negative", None)
+
+    def _check_samples(self) -> None:
         require(self.sample_tokens >= 1, "sample_tokens must be at least 1", self.sample_tokens)
         if self.sample_prompts:
             require(
@@ -246,21 +275,13 @@ class TrainJob(JsonConfig):
                 "sample_prompts needs a model whose heads are all on one rank: parallel.tensor = 1",
                 self.parallel.tensor,
             )
+
+    def _check_parallel(self) -> None:
         require(
             self.precision != "fp8" or self.parallel.tensor == 1,
             "precision = fp8 needs blocks that are whole on a rank: parallel.tensor = 1",
             self.parallel.tensor,
         )
-        decay = self.ema_decay
-        require(decay is None or 0 < decay < 1, "ema_decay must be in (0, 1), or null", decay)
-        require(self.z_loss >= 0, "z_loss must not be negative", self.z_loss)
-        require(
-            self.z_loss == 0 or self.objective in ("pretrain", "sft"),
-            "z_loss is for pretrain and sft",
-            self.objective,
-        )
-        require(self.dpo_beta > 0, "dpo_beta must be positive", self.dpo_beta)
-        require(self.dpo_sft_weight >= 0, "dpo_sft_weight: not negative", self.dpo_sft_weight)
 
     @classmethod
     def from_json_dict(cls, data: dict[str, Any]) -> Self:
